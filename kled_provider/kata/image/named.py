@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.kata.image.holders import may_use
-from kled_provider.kata.image.reference import parse_reference
-from kled_provider.kata.image.storing import TakenImage, find_image
+from kled_provider.kata.image.reference import parse_reference, split_id
+from kled_provider.kata.image.storing import PINNED, TakenImage, find_image
 
 
 def image_id(name: str, digest: str) -> str:
-    """Return the id of an image: its name, and what the name stands for."""
+    """Return the id of an image: its name, and what the name stands for (reference.split_id).
+
+    A name may be pinned to an index, of which `digest` is the manifest for one platform.
+    """
     return name if name.endswith(f"@{digest}") else f"{name}@{digest}"
 
 
@@ -20,11 +23,13 @@ async def find_named(api: ContainerdApi, text: str, workspace: str) -> TakenImag
 
     Raises ContainerdError, and ValueError for what is no name.
     """
-    reference = parse_reference(text)
+    name, manifest = split_id(text)
+    reference = parse_reference(name)
     record = await api.images.find(reference.name)
     if record is None or not may_use(record, workspace):
         return None
     found = await find_image(api, record)
-    if found is None or reference.digest in ("", found.digest):
-        return found
-    return None
+    if found is None or manifest not in ("", found.digest):
+        return None
+    pins = ("", found.digest, record.labels.get(PINNED))
+    return found if reference.digest in pins else None

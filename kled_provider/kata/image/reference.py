@@ -46,6 +46,11 @@ class ImageReference:
         return "registry-1.docker.io" if self.host == _DOCKER else self.host
 
 
+def id_problem(text: str) -> str | None:
+    """Say what is wrong with the id, or name, of an image; None: nothing."""
+    return reference_problem(split_id(text)[0])
+
+
 def reference_problem(text: str) -> str | None:
     """Say what is wrong with the name of an image; None: nothing."""
     try:
@@ -55,11 +60,21 @@ def reference_problem(text: str) -> str | None:
     return None
 
 
+def split_id(text: str) -> tuple[str, str]:
+    """Part the id of a kata_image, or a name, into a name and the digest of what that stands for.
+
+    "" where there is no such digest. Only an id has it beside a name that is pinned itself.
+    """
+    name, at, digest = text.rpartition("@")
+    is_pinned_twice = "@" in name and DIGEST.fullmatch(digest) is not None
+    return (name, digest) if at and is_pinned_twice else (text, "")
+
+
 def parse_reference(text: str) -> ImageReference:
     """Read a name. Raises ValueError, which says what is wrong with it."""
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"it has over {_MOST_CHARACTERS} characters")
     rest, at, digest = text.partition("@")
+    if len(rest) > _MOST_CHARACTERS:
+        raise ValueError(f"it has over {_MOST_CHARACTERS} characters")
     if at and not DIGEST.fullmatch(digest):
         raise ValueError("a digest is sha256: and 64 hexadecimal digits")
     first, slash, behind = rest.partition("/")

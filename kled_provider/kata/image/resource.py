@@ -23,7 +23,7 @@ from kled_provider.kata.image.holders import (
 )
 from kled_provider.kata.image.manifest import parse_platform, this_architecture
 from kled_provider.kata.image.named import find_named, image_id
-from kled_provider.kata.image.reference import parse_reference, reference_problem
+from kled_provider.kata.image.reference import id_problem, parse_reference, reference_problem
 from kled_provider.kata.image.sources import explained, import_image, pull_image
 from kled_provider.kata.image.storing import ImageLocks, ImageTaker, TakenImage
 from kled_provider.kata.machine import KataMachine
@@ -213,7 +213,7 @@ class ImageData(DataSource):
         description="An image that this machine's containerd has. One that another workspace has "
         "pulled with an account is not for this one, which needs a kata_image of its own.",
         attributes=(
-            required("name", _NAME, check=reference_problem),
+            required("name", _NAME, check=id_problem),
             *_FOUND,
         ),
     )

@@ -46,9 +46,7 @@ async def pull_image(
     login = _login(owner, reference, config)
     async with open_registry(reference, login, reach) as source:
         root = await source.resolve()
-        return await taker.take(
-            reference.name, root, source, platform, is_for_all=not login.username
-        )
+        return await taker.take(reference, root, source, platform, is_for_all=not login.username)
 
 
 def _login(owner: OwnerFile, reference: ImageReference, config: Values) -> RegistryLogin:
@@ -99,7 +97,7 @@ async def import_image(
         most = owner.images.unpacked_bytes
         archive = await trio.to_thread.run_sync(open_archive, file, most)
         assert archive.root is not None
-        return await taker.take(reference.name, archive.root, archive, platform, is_for_all=True)
+        return await taker.take(reference, archive.root, archive, platform, is_for_all=True)
 
 
 def _opened_archive(opened: Opened, owner: OwnerFile) -> BinaryIO:

@@ -34,6 +34,7 @@ from kled_provider.kata.image.manifest import (
     parse_index,
     parse_manifest,
 )
+from kled_provider.kata.image.reference import ImageReference
 from kled_provider.locks import hold_lock
 
 # gRPC's limit for a message is 16 MiB; larger pieces are no faster.
@@ -48,6 +49,8 @@ MANAGED: Final = "kled.dev/managed"
 HELD_BY: Final = "kled.dev/held-by."
 # Marks what was pulled with an account: it is for those who hold it.
 HELD_ALONE: Final = "kled.dev/held-alone"
+# The digest that a name may be pinned to besides its manifest's: of the index that lists that one.
+PINNED: Final = "kled.dev/pinned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +113,23 @@ class ImageTaker:
 
     async def take(
         self,
-        name: str,
+        reference: ImageReference,
         root: ContentDescriptor,
         source: ImageSource,
         platform: Platform,
         *,
         is_for_all: bool,
     ) -> TakenImage:
-        """Take the image at `root` for a platform, and give it its name.
+        """Take the image at `root` for a platform, and give it the name of `reference`.
 
         `is_for_all` says that nobody needs an account for it; otherwise it is for its holders.
         """
+        name = reference.name
         async with self.locks.image(name), self._leased(f"kled-image-{name}") as lease:
             fetched = _Fetching(self.api, self.locks, source, lease, self.progress)
             found, data = await fetched.manifest(root, platform)
+            if reference.digest not in ("", root.digest, found.digest):
+                raise ImageFormatError(f"it is {root.digest}, and not {reference.digest}")
             manifest = parse_manifest(data)
             config = parse_config(await fetched.document(manifest.config))
             if not platform.takes(config.platform):
@@ -140,7 +146,7 @@ class ImageTaker:
             await self._hold(found, manifest)
             await self._unpack(manifest, config, lease)
             labels = _labels(await self.api.images.find(name), found, is_for_all=is_for_all)
-            labels |= self.holder
+            labels |= {**self.holder, PINNED: root.digest}
             await self.api.images.put(ImageRecord(name=name, target=found, labels=labels))
         return TakenImage(name=name, digest=found.digest, size=size, config=config)
 

@@ -98,11 +98,39 @@ async def test_a_digest_is_what_counts(kata: Any, registry: ImageServer) -> None
     assert "has no" in await refused(kata)
 
 
+async def test_a_name_may_be_pinned_to_an_index_and_long(
+    kata: Any, registry: ImageServer, platform: Any
+) -> None:
+    index = indexed(registry.images["a/busybox:1"], architecture="amd64")
+    long = "a/" + "x" * 200
+    registry.images["a/index:1"] = registry.images[f"{long}:1"] = index
+    for name in (
+        f"a/index@{index.manifest}",
+        f"a/index:1@{index.manifest}",
+        f"{long}:1",
+        f"{long}@{index.manifest}",
+    ):
+        full = f"{registry.address}/{name}"
+        by_id = BY_NAME.format(name="${kata_image.base.id}")
+        by_name = BY_NAME.format(name=f'{full}"\n  depends_on = [kata_image.base] #')
+        kata.write(image(full) + by_id + by_name.replace("other", "named"))
+        await kata("apply", "-auto-approve")
+        await kata("plan", "-detailed-exitcode")
+        assert attributes(kata)["digest"] == registry.images["a/busybox:1"].manifest
+        await kata("destroy", "-auto-approve")
+    archive = f'archive = "{platform.directory}/images/busybox.tar"'
+    kata.write(image(f"kled.test/x@{index.manifest}", archive))
+    assert f"and not {index.manifest}" in await refused(kata)
+    assert platform.containerd.names("images") == []
+
+
 async def test_what_cannot_be_used_is_said_at_its_attribute(
     kata: Any, registry: ImageServer, platform: Any
 ) -> None:
     registry.images["a/arm:1"] = image_of(busybox_layer(), architecture="arm64")
-    registry.images["a/index:1"] = indexed(registry.images["a/arm:1"])
+    registry.images["a/index:1"] = indexed(
+        registry.images["a/arm:1"], architecture="arm64", variant="v8"
+    )
     wrong = image_of(tar_of({"only-here": os.urandom(5000)}))
     layer = json.loads(wrong.blobs[wrong.manifest])["layers"][0]["digest"]
     wrong.blobs[layer] = wrong.blobs[layer][:-20]
@@ -125,13 +153,13 @@ async def test_what_cannot_be_used_is_said_at_its_attribute(
     assert platform.containerd.names("leases") == []
 
 
-def indexed(of: OciImage) -> OciImage:
+def indexed(of: OciImage, **platform: str) -> OciImage:
     made = OciImage(blobs=dict(of.blobs))
     entry = {
         "mediaType": MANIFEST,
         "digest": of.manifest,
         "size": len(of.blobs[of.manifest]),
-        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
+        "platform": {"os": "linux", **platform},
     }
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
     made.manifest = made.add(index.encode(), INDEX)["digest"]
@@ -236,7 +264,9 @@ async def test_one_that_is_kept_goes_when_its_room_is_wanted(kata: Any, platform
 
 
 BY_NAME = """
-data "kata_image" "other" {{ name = "{name}" }}
+data "kata_image" "other" {{
+  name = "{name}"
+}}
 """
 CONTAINER = """
 resource "kata_container" "ws" {{

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
 from kled_provider.kata.container.declared import value_checks
 from kled_provider.kata.container.declared.blocks import BLOCKS, MOST_MIB, USER
-from kled_provider.kata.image.reference import reference_problem
+from kled_provider.kata.image.reference import id_problem
 from kled_provider.kata.network.files import name_problem, option_problem, server_problem
 from kled_provider.plugin.checks import all_of, at_most, between, each, matching
 from kled_provider.plugin.schema import (
@@ -40,6 +41,8 @@ LEAST_MEMORY_MIB: Final = 64
 # What a container gets that says nothing, as Kata's own configurations have it.
 DEFAULT_MEMORY_MIB: Final = 2048
 DEFAULT_VCPUS: Final = 1
+# No float, which 0.01 is not: a value of a template is a Decimal (plugin/values.py).
+_LEAST_VCPUS: Final = Decimal("0.01")
 RESERVED_LABELS: Final = ("kled.dev/", "containerd.io/", "io.containerd.", "io.katacontainers.")
 
 
@@ -79,7 +82,7 @@ def _absolute(value: Any) -> str | None:
 
 
 def _number_of_cpus(value: Any) -> str | None:
-    return None if 0.01 <= value <= 256 else f"Use 0.01 to 256; got {value}."
+    return None if _LEAST_VCPUS <= value <= 256 else f"Use {_LEAST_VCPUS} to 256; got {value}."
 
 
 _PROGRAM: Final = (
@@ -237,7 +240,7 @@ KATA_CONTAINER = Schema(
             "image",
             "The id or name of a kata_image.",
             forces_replacement=True,
-            check=reference_problem,
+            check=id_problem,
         ),
         *_PROGRAM,
         *_NAMES,

@@ -60,6 +60,7 @@ def told(**given: Any) -> list[str]:
         ({"sysctls": {"kernel.hostname": "x"}}, "is the whole machine's"),
         ({"shm_size": 2.0**50}, "Use a whole number"),
         ({"memory": 2.0**50}, "Use a whole number"),
+        ({"vcpus": "0.009"}, "Use 0.01 to 256; got 0.009."),
         ({"capabilities": {"add": [], "drop": ["NO_SUCH"]}}, "capabilities(7)"),
         ({"network": [{"network": "n", "address": "here", "mac": None}]}, "Use an IP address"),
         ({"network": [{"network": "n", "address": None, "mac": "zz"}]}, "hardware address"),
@@ -125,6 +126,7 @@ def test_an_agent_is_one_that_there_can_be(given: dict[str, str], said: str) -> 
 
 def test_what_a_container_can_have_is_taken() -> None:
     assert told(
+        vcpus="0.01",  # as cty writes what no float is
         hosts={"db": "192.0.2.7", "gw": "host-gateway", "later": None, "unknown": UNKNOWN},
         dns=["192.0.2.53", "2001:db8::1", "fe80::1%eth0"],
         env={"A": "", "B": None, "C": "d=e\nf"},
