@@ -16,10 +16,11 @@ from kled_provider.plugin.schema import (
     Attribute,
     Block,
     Nesting,
-    Type,
     defaulted,
     list_of,
     map_of,
+    optional,
+    required,
 )
 
 RLIMITS: Final = (
@@ -32,14 +33,6 @@ _MOST_LIMIT: Final = (1 << 53) - 1  # the largest that every JSON reader takes a
 _MODE = r"[0-7]{3,4}"
 USER: Final = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
 _TIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)")
-
-
-def _required(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
-    return Attribute(name=name, type=of, required=True, description=description, **more)
-
-
-def _optional(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
-    return Attribute(name=name, type=of, optional=True, description=description, **more)
 
 
 def _inside(value: Any) -> str | None:
@@ -81,8 +74,8 @@ def _capability(value: str) -> str | None:
     return f"Use a name of capabilities(7), such as CAP_NET_ADMIN, or ALL; got {value!r}."
 
 
-_TARGET: Final = _required("target", "Path in the container.", check=_inside)
-_READ_ONLY: Final = _optional("read_only", "Mount it read-only.", BOOL)
+_TARGET: Final = required("target", "Path in the container.", check=_inside)
+_READ_ONLY: Final = optional("read_only", "Mount it read-only.", BOOL)
 
 
 def _several(name: str, description: str, *attributes: Attribute) -> Block:
@@ -102,28 +95,28 @@ def _once(name: str, description: str, *attributes: Attribute) -> Block:
 RUNTIME: Final = _once(
     "runtime",
     "What runs the container.",
-    _optional("handler", "A handler of the owner's file; its default_handler by default."),
-    _optional("config", "The path of a kata_runtime_config; the handler's own by default."),
-    _optional("config_sha256", "Its sha256: a changed configuration makes a new container."),
-    _optional("annotations", "Annotations for Kata, without a handler of Kata not allowed.",
+    optional("handler", "A handler of the owner's file; its default_handler by default."),
+    optional("config", "The path of a kata_runtime_config; the handler's own by default."),
+    optional("config_sha256", "Its sha256: a changed configuration makes a new container."),
+    optional("annotations", "Annotations for Kata, without a handler of Kata not allowed.",
               map_of("string")),
 )  # fmt: skip
 AGENT: Final = _once(
     "agent",
     "An agent of Kled that runs beside the command, from the bundle that is mounted read-only.",
-    _required("id", "The kled_agent's id.", check=matching(r"[!-~]{1,200}", "a kled_agent's id")),
-    _required("token", "The kled_agent's token.", sensitive=True, check=value_checks.token),
-    _optional(
+    required("id", "The kled_agent's id.", check=matching(r"[!-~]{1,200}", "a kled_agent's id")),
+    required("token", "The kled_agent's token.", sensitive=True, check=value_checks.token),
+    optional(
         "user",
         "The user whose terminals it opens; the container's by default.",
         check=matching(USER, "a name or number"),
     ),
-    _optional(
+    optional(
         "url",
         "Where it reaches the coordinator; the coordinator's own by default.",
         check=matching(r"https?://[!-~]+", "a URL that begins with http:// or https://"),
     ),
-    _optional(
+    optional(
         "env", "More environment of the agent.", map_of("string"), check=value_checks.environment
     ),
 )
@@ -133,14 +126,14 @@ BLOCKS: Final = (
     _several(
         "volume",
         "A kata_volume.",
-        _required("volume", "The kata_volume's id."),
+        required("volume", "The kata_volume's id."),
         _TARGET,
         _READ_ONLY,
     ),
     _several(
         "mount",
         "A directory or file of this machine, beneath a place of the owner's for mounts.",
-        _required("source", "Path on this machine."),
+        required("source", "Path on this machine."),
         _TARGET,
         _READ_ONLY,
     ),
@@ -148,7 +141,7 @@ BLOCKS: Final = (
         "tmpfs",
         "A file system in memory.",
         _TARGET,
-        _optional(
+        optional(
             "size",
             "Its limit, in MiB; half the memory by default.",
             NUMBER,
@@ -159,42 +152,42 @@ BLOCKS: Final = (
     _several(
         "upload",
         "A small file.",
-        _required("file", "Path in the container.", check=_inside),
-        _optional("content", "What it holds.", check=value_checks.content),
-        _optional(
+        required("file", "Path in the container.", check=_inside),
+        optional("content", "What it holds.", check=value_checks.content),
+        optional(
             "content_base64",
             "What it holds, where that is no text.",
             check=value_checks.content_base64,
         ),
-        _optional("source", "A file beneath a place of the owner's for uploads."),
+        optional("source", "A file beneath a place of the owner's for uploads."),
         defaulted("mode", "0644", "Mode of the file.", check=matching(_MODE, "octal digits")),
     ),
     _several(
         "network",
         "A kata_network.",
-        _required("network", "The kata_network's id."),
-        _optional("address", "The address in it; the next free one by default.", check=ip_problem),
-        _optional("mac", "The hardware address.", check=value_checks.mac),
+        required("network", "The kata_network's id."),
+        optional("address", "The address in it; the next free one by default.", check=ip_problem),
+        optional("mac", "The hardware address.", check=value_checks.mac),
     ),
     _several(
         "port",
         "A port of this machine that leads to the first network.",
-        _required("internal", "Port of the container.", NUMBER, check=between(1, 65535)),
-        _required("external", "Port of this machine.", NUMBER, check=between(1, 65535)),
+        required("internal", "Port of the container.", NUMBER, check=between(1, 65535)),
+        required("external", "Port of this machine.", NUMBER, check=between(1, 65535)),
         defaulted("protocol", "tcp", "tcp or udp.", check=one_of("tcp", "udp")),
-        _optional("ip", "Address of this machine; every one by default.", check=ip_problem),
+        optional("ip", "Address of this machine; every one by default.", check=ip_problem),
     ),
     _once(
         "capabilities",
         "Capabilities besides, or less than, the usual ones.",
-        _optional("add", "Added ones.", list_of("string"), check=each(_capability)),
-        _optional("drop", "Taken ones; ALL takes all.", list_of("string"), check=each(_capability)),
+        optional("add", "Added ones.", list_of("string"), check=each(_capability)),
+        optional("drop", "Taken ones; ALL takes all.", list_of("string"), check=each(_capability)),
     ),
     _several(
         "device",
         "A device of the owner's file.",
-        _required("name", "Its name there."),
-        _optional("target", "Path in the container; as on this machine by default.", check=_inside),
+        required("name", "Its name there."),
+        optional("target", "Path in the container; as on this machine by default.", check=_inside),
         defaulted(
             "permissions",
             "rwm",
@@ -205,9 +198,9 @@ BLOCKS: Final = (
     _several(
         "rlimit",
         "A limit of setrlimit(2).",
-        _required("name", f"One of {', '.join(RLIMITS)}.", check=one_of(*RLIMITS)),
-        _required("soft", "The limit in effect; -1: none.", NUMBER, check=between(-1, _MOST_LIMIT)),
-        _required(
+        required("name", f"One of {', '.join(RLIMITS)}.", check=one_of(*RLIMITS)),
+        required("soft", "The limit in effect; -1: none.", NUMBER, check=between(-1, _MOST_LIMIT)),
+        required(
             "hard", "How far it may be raised; -1: none.", NUMBER, check=between(-1, _MOST_LIMIT)
         ),
     ),
@@ -222,9 +215,9 @@ BLOCKS: Final = (
         nesting=Nesting.SINGLE,
         description="How long operations may take, such as 90s or 5m.",
         attributes=(
-            _optional("create", "10m by default.", check=_time),
-            _optional("update", "5m by default.", check=_time),
-            _optional("delete", "5m by default.", check=_time),
+            optional("create", "10m by default.", check=_time),
+            optional("update", "5m by default.", check=_time),
+            optional("delete", "5m by default.", check=_time),
         ),
     ),
 )
