@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.echo import echoing
+from tests.kit.echo import ask, echoing
 from tests.kit.site import BIN, Site
 from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
@@ -29,20 +29,6 @@ from tests.kit.waiting import wait_until
 def echo_port() -> Iterator[int]:
     with echoing(("127.0.0.1", free_port())) as port:
         yield port
-
-
-def ask(address: tuple[str, int] | str, text: bytes = b"hello") -> bytes:
-    """Send, half-close, read to the end."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as link:
-        link.settimeout(30)
-        link.connect(address)
-        link.sendall(text)
-        link.shutdown(socket.SHUT_WR)
-        answer = bytearray()
-        while chunk := link.recv(262144):
-            answer += chunk
-        return bytes(answer)
 
 
 class Running:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.echo import echoing
+from tests.kit.echo import ask, echoing
 from tests.kit.site import Site
 from tests.kit.sockets import free_port, is_open
 from tests.kit.waiting import wait_until
@@ -28,20 +28,6 @@ FORWARDS = ("-N", "-o", "ExitOnForwardFailure=yes")
 def echo_port() -> Iterator[int]:
     with echoing(("127.0.0.1", 0)) as port:
         yield port
-
-
-def ask(address: tuple[str, int] | str, text: bytes = b"hello") -> bytes:
-    """Send, half-close, read to the end."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as link:
-        link.settimeout(20)
-        link.connect(address)
-        link.sendall(text)
-        link.shutdown(socket.SHUT_WR)
-        answer = b""
-        while chunk := link.recv(65536):
-            answer += chunk
-        return answer
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import os
 import select
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import pytest
 from tests.e2e.test_forward_command import port_of, running
 from tests.e2e.test_forwards import ssh as forwarding
 from tests.kit.site import BIN, Site
-from tests.kit.sockets import free_port
+from tests.kit.sockets import Address, free_port
+from tests.kit.thread_server import serving_in_threads
 
 SHORT, LONG = b"220 ready\n", os.urandom(1_000_000)
 ROUNDS = {SHORT: 20, LONG: 3}
-Address = tuple[str, int] | str
 Greet = Callable[[socket.socket, bytes], None]
 
 
@@ -67,26 +66,10 @@ STAYING = (closes_with_the_client, never_reads, resets)
 @contextlib.contextmanager
 def greeting(address: Address, greet: Greet, text: bytes) -> Iterator[str]:
     """Greets whoever connects; gives the address as forwards want it."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.bind(address)
-        listener.listen(100)
-
-        def answer(link: socket.socket) -> None:
-            with link, contextlib.suppress(ConnectionError):
-                greet(link, text)
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    link, _ = listener.accept()
-                    threading.Thread(target=answer, args=(link,), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
+    with serving_in_threads(address, lambda link: greet(link, text)) as port:
         try:
-            yield address if isinstance(address, str) else f"127.0.0.1:{listener.getsockname()[1]}"
+            yield address if isinstance(address, str) else f"127.0.0.1:{port}"
         finally:
-            listener.shutdown(socket.SHUT_RDWR)
             if isinstance(address, str):
                 Path(address).unlink()
 

@@ -12,7 +12,6 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.kit.nginx import Nginx
 from tests.kit.proxy import Proxy, join
 from tests.kit.site import BIN, Site
 from tests.kit.sockets import free_port
+from tests.kit.thread_server import serving_in_threads
 from tests.kit.waiting import wait_until
 
 _MINUTES = int(os.environ.get("KLED_IDLE_MINUTES", "0"))
@@ -40,21 +40,8 @@ _NGINX += "" if _MINUTES else f"keepalive_timeout {_SHORT_S}s; client_body_timeo
 @pytest.fixture
 def echo_port() -> Iterator[int]:
     """A port of the workspace's machine that answers at once with what it gets."""
-
-    def answer(link: socket.socket) -> None:
-        with link:
-            join(link, link)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                link, _ = listener.accept()
-                threading.Thread(target=answer, args=(link,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
+    with serving_in_threads(("127.0.0.1", 0), lambda link: join(link, link)) as port:
+        yield port
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
-from collections.abc import Iterator
 
-EchoAddress = tuple[str, int] | str
+from tests.kit.sockets import Address
+from tests.kit.thread_server import serving_in_threads
 
 
-@contextlib.contextmanager
-def echoing(address: EchoAddress) -> Iterator[int]:
+def echoing(address: Address) -> contextlib.AbstractContextManager[int]:
     """Serve a host and port, or the path of a Unix socket; gives the port (0: there is none)."""
+    return serving_in_threads(address, lambda link: link.sendall(_read_all(link).upper()))
+
+
+def ask(address: Address, text: bytes = b"hello") -> bytes:
+    """Send, half-close, read to the end."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
-        threading.Thread(target=_accept, args=(listener,), daemon=True).start()
-        yield 0 if isinstance(address, str) else int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
+    with socket.socket(family) as link:
+        link.settimeout(30)
+        link.connect(address)
+        link.sendall(text)
+        link.shutdown(socket.SHUT_WR)
+        return _read_all(link)
 
 
-def _accept(listener: socket.socket) -> None:
-    while True:
-        try:
-            link, _ = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_answer, args=(link,), daemon=True).start()
-
-
-def _answer(link: socket.socket) -> None:
-    # A client that is refused, or that ends early, takes no answer.
-    with link, contextlib.suppress(OSError):
-        data = bytearray()
-        while chunk := link.recv(262144):
-            data += chunk
-        link.sendall(data.upper())
+def _read_all(link: socket.socket) -> bytes:
+    data = bytearray()
+    while chunk := link.recv(262144):
+        data += chunk
+    return bytes(data)

@@ -7,8 +7,7 @@ import json
 import os
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,30 +18,16 @@ import trustme
 from kled_client.doctor import probe
 from tests.client.conftest import Kled
 from tests.client.fake import TOKEN, Fake, problem
+from tests.kit.thread_server import serving_in_threads
 
 Behaviour = Callable[[socket.socket], None]
 PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://wifi.example/\r\nContent-Length: 0\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
 
 
-@contextlib.contextmanager
-def serving(behave: Behaviour) -> Iterator[int]:
+def serving(behave: Behaviour) -> contextlib.AbstractContextManager[int]:
     """A port where each connection gets this behaviour and is then closed."""
-
-    def handle(link: socket.socket) -> None:
-        with link, contextlib.suppress(OSError):
-            behave(link)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                link, _ = listener.accept()
-                threading.Thread(target=handle, args=(link,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
+    return serving_in_threads(("127.0.0.1", 0), behave)
 
 
 def say(answer: bytes, link: socket.socket) -> None:
