@@ -25,7 +25,7 @@ from kled_coord.builds.pruning import prune
 from kled_coord.builds.running.jobs import Jobs, Places
 from kled_coord.builds.running.terraform import Terraform, check_path, remove_previews
 from kled_coord.builds.running.worker import Worker
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.config import CoordinatorConfig
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.admission import Admission
@@ -66,7 +66,7 @@ def real_sources(config: CoordinatorConfig) -> Sources:
         stop_s=config.build_stop_s,
         sandbox=sandbox,
         data_dir=config.data_dir,
-        bundles=Shelf(config.bundles),
+        bundles=BundleStore(config.bundles),
     )
     return Sources(
         clock=utc_now,

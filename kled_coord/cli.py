@@ -17,7 +17,7 @@ import trio
 
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
 from kled_coord.builds.running.terraform import check_path
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.config import CONFIG_VARIABLE, CoordinatorConfig, load_config
 from kled_coord.front.tls import open_certificates
 from kled_coord.installing import check_machine, make_known, next_steps, place_files
@@ -207,7 +207,7 @@ def bundle_group() -> None:
 def bundle_add_command(config: CoordinatorConfig, *, packed: Path) -> None:
     """Keep a copy of FILE, as scripts/build-agent-bundle makes it; new scripts fetch it."""
     try:
-        added = Shelf(config.bundles).add(packed)
+        added = BundleStore(config.bundles).add(packed)
     except OSError as error:
         raise ConfigError("bundle_unreadable", f"{error.filename}: {error.strerror}") from error
     click.echo(f"{added.digest}  kled {added.version} for {added.architecture}")
@@ -217,9 +217,9 @@ def bundle_add_command(config: CoordinatorConfig, *, packed: Path) -> None:
 @settings_flags
 def bundle_list_command(config: CoordinatorConfig) -> None:
     """List the bundles, the newest first; * marks what new scripts fetch."""
-    shelf = Shelf(config.bundles)
-    newest = set(shelf.newest().values())
-    for each in shelf.list():
+    bundles = BundleStore(config.bundles)
+    newest = set(bundles.newest().values())
+    for each in bundles.list():
         mark = "*" if each.digest in newest else " "
         added = datetime.fromtimestamp(each.added, UTC).isoformat(timespec="seconds")
         size = f"{each.size / 1e6:.1f} MB"

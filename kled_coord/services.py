@@ -24,7 +24,7 @@ from kled_coord.builds.states.backend import States
 from kled_coord.builds.states.versions import StateVersions
 from kled_coord.builds.unused import Unused
 from kled_coord.builds.waiting import AgentWait
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.ca.certificates import Authority
 from kled_coord.ca.keys import load_authority_key
 from kled_coord.changes import Changes
@@ -85,7 +85,7 @@ class Services:
     """One of each. `config` has its defaults filled in (`CoordinatorConfig.with_defaults`)."""
 
     config: CoordinatorConfig
-    bundles: Shelf
+    bundles: BundleStore
     clock: Clock
     ids: Ids
     metrics: Metrics
@@ -165,7 +165,7 @@ async def build_services(
     agents = Agents(**common, sealer=sealer, authority=ca, registry=registry)
     return Services(
         config=config,
-        bundles=Shelf(config.bundles),
+        bundles=BundleStore(config.bundles),
         clock=clock,
         ids=ids,
         metrics=metrics,
@@ -224,7 +224,7 @@ def _build_around(
         builds=builds,
         agents=agents,
         places=PreviewPlaces(
-            bundles=Shelf(config.bundles),
+            bundles=BundleStore(config.bundles),
             access_url=config.access_url,
             processes=config.processes,
         ),

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
 from kled_coord.api.guard import ServicesDep
-from kled_coord.bundles.shelf import FOREVER, look_up
+from kled_coord.bundles.store import FOREVER, look_up
 
 router = APIRouter(prefix="/bin", tags=["bundles"])
 

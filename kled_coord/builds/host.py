@@ -11,7 +11,7 @@ import trio
 
 from kled_coord.builds.job import Reporter, RunSubject
 from kled_coord.bundles.script import render_script
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.checking import SchemaOnlyHost
 from kled_coord.workspaces.agents import Agents
@@ -31,7 +31,7 @@ class ReadingHost(SchemaOnlyHost):
         subject: RunSubject,
         agents: Agents,
         access_url: str,
-        bundles: Shelf,
+        bundles: BundleStore,
         processes: Path,
     ) -> None:
         self._workspace = subject.workspace
@@ -115,7 +115,7 @@ class BuildHost(ReadingHost):
         agents: Agents,
         reporter: Reporter,
         access_url: str,
-        bundles: Shelf,
+        bundles: BundleStore,
         processes: Path,
         sandbox: SandboxChoice,
     ) -> None:

@@ -22,7 +22,7 @@ from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.transitions import ENDED
 from kled_coord.builds.turns import Turns
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.store.builds import latest_builds
@@ -49,7 +49,7 @@ _AT_ONCE: Final = 2
 class PreviewPlaces:
     """What the providers tell a template of this coordinator, as in a build."""
 
-    bundles: Shelf
+    bundles: BundleStore
     access_url: str
     processes: Path
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from kled_coord.bundles.shelf import FOREVER, Shelf, look_up
+from kled_coord.bundles.store import FOREVER, BundleStore, look_up
 from kled_coord.front.head import BUNDLES_PATH
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error, end_politely
@@ -25,8 +25,8 @@ _BLOCK_S: Final = 60.0
 class BundlePlane:
     """Answers requests below /bin/."""
 
-    def __init__(self, shelf: Shelf, access_url: str) -> None:
-        self._shelf = shelf
+    def __init__(self, bundles: BundleStore, access_url: str) -> None:
+        self._bundles = bundles
         self._access_url = access_url
 
     async def serve(self, arrival: Arrival) -> None:
@@ -39,7 +39,7 @@ class BundlePlane:
     async def _answer(self, arrival: Arrival) -> None:
         head = arrival.head
         name = head.path.removeprefix(BUNDLES_PATH)
-        found = await trio.to_thread.run_sync(look_up, self._shelf, name, self._access_url)
+        found = await trio.to_thread.run_sync(look_up, self._bundles, name, self._access_url)
         if isinstance(found, str):
             script = found.encode()
             await _send(arrival.stream, _headers(len(script), "text/x-shellscript", "no-cache"))

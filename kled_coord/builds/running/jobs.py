@@ -19,7 +19,7 @@ from kled_coord.builds.states.applied import AppliedAgent, applied_agents
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.states.notes import applied_notes, tell_notes
 from kled_coord.builds.states.sensitive import sensitive_values
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.scripts.service import ScriptIntake
 from kled_coord.store.builds import build_secrets
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 class Places:
     """URLs (without a trailing slash) and directories that a build needs."""
 
-    bundles: Shelf
+    bundles: BundleStore
     access_url: str
     state_url: str
     processes: Path

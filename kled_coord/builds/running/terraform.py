@@ -18,7 +18,7 @@ from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
 from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.checking import CheckInput, CheckOutput, check_template
 from kled_coord.terraform.evaluator import EvaluationInput, Evaluator
@@ -90,7 +90,7 @@ class Terraform:
         stop_s: float,
         sandbox: SandboxChoice,
         data_dir: Path,
-        bundles: Shelf,
+        bundles: BundleStore,
     ) -> None:
         self._environment = environment
         self._path = path

@@ -1,4 +1,4 @@
-"""A bundle in little: what the shelf looks for, and no agent."""
+"""A small bundle: the files that a bundle store looks for, without an agent."""
 
 from __future__ import annotations
 

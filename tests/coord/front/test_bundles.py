@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.front.bundles import BundlePlane
 from kled_coord.front.head import decide_route
 from kled_coord.front.listener import Arrival
@@ -39,13 +39,13 @@ async def ask(plane: BundlePlane, request: str) -> tuple[bytes, bytes]:
 
 
 async def test_a_bundle_is_what_was_added_and_never_changes(tmp_path) -> None:
-    shelf = Shelf(tmp_path / "bundles")
-    added = shelf.add(
+    bundles = BundleStore(tmp_path / "bundles")
+    added = bundles.add(
         write_bundle(
             tmp_path / "b", "amd64", **{"bin/kled-agent": launcher("amd64") + bytes(700_000)}
         )
     )
-    plane = BundlePlane(shelf, "https://kled.example")
+    plane = BundlePlane(bundles, "https://kled.example")
     head, body = await ask(plane, f"GET /bin/{added.digest}")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert b"immutable" in head
@@ -55,16 +55,16 @@ async def test_a_bundle_is_what_was_added_and_never_changes(tmp_path) -> None:
 
 
 async def test_the_script_for_people_names_the_newest(tmp_path) -> None:
-    shelf = Shelf(tmp_path / "bundles")
-    digest = shelf.add(write_bundle(tmp_path / "b", "arm64")).digest
-    head, body = await ask(BundlePlane(shelf, "https://kled.example"), "GET /bin/agent.sh")
+    bundles = BundleStore(tmp_path / "bundles")
+    digest = bundles.add(write_bundle(tmp_path / "b", "arm64")).digest
+    head, body = await ask(BundlePlane(bundles, "https://kled.example"), "GET /bin/agent.sh")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert digest.encode() in body
     assert b'"https://kled.example"' in body
 
 
 async def test_what_is_not_there(tmp_path) -> None:
-    plane = BundlePlane(Shelf(tmp_path / "bundles"), "https://kled.example")
+    plane = BundlePlane(BundleStore(tmp_path / "bundles"), "https://kled.example")
     for name in ("a" * 64, "../sealing.key", "%2e%2e/x", ""):
         head, body = await ask(plane, f"GET /bin/{name}")
         assert head.startswith(b"HTTP/1.1 404 ")

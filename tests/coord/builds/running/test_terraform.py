@@ -15,7 +15,7 @@ import trio
 
 from kled_coord.builds.runner import Inquiry
 from kled_coord.builds.running.terraform import Terraform, Translator, remove_previews
-from kled_coord.bundles.shelf import Shelf
+from kled_coord.bundles.store import BundleStore
 from kled_coord.config import CoordinatorConfig
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.output.errors import TemplateInvalidError
@@ -151,7 +151,7 @@ def terraform(tmp_path: Path) -> Terraform:
         stop_s=1,
         sandbox=SandboxChoice(CoordinatorConfig(sandbox="off")),
         data_dir=tmp_path,
-        bundles=Shelf(tmp_path / "bundles"),
+        bundles=BundleStore(tmp_path / "bundles"),
     )
 
 
@@ -174,10 +174,10 @@ async def test_an_agent_that_fetches_itself_needs_a_bundle_for_its_architecture(
     assert "scripts/build-agent-bundle --arch arm64" in warning
     assert (await terraform.check(inquiry(make_tar, AGENT))).warnings == ()
     write_bundle(tmp_path / "made.tar.gz", "amd64")
-    Shelf(tmp_path / "bundles").add(tmp_path / "made.tar.gz")
+    BundleStore(tmp_path / "bundles").add(tmp_path / "made.tar.gz")
     assert len((await terraform.check(inquiry(make_tar, script))).warnings) == 1
     write_bundle(tmp_path / "made.tar.gz", "arm64")
-    Shelf(tmp_path / "bundles").add(tmp_path / "made.tar.gz")
+    BundleStore(tmp_path / "bundles").add(tmp_path / "made.tar.gz")
     assert (await terraform.check(inquiry(make_tar, script))).warnings == ()
 
 

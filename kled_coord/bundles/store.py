@@ -47,7 +47,7 @@ class Bundle:
     version: str = ""
 
 
-class Shelf:
+class BundleStore:
     """The bundles below `directory`, which need not be there."""
 
     def __init__(self, directory: Path) -> None:
@@ -109,14 +109,14 @@ class Shelf:
         return next((bundle for bundle in self.list() if bundle.digest == digest), None)
 
 
-def look_up(shelf: Shelf, name: str, access_url: str) -> str | Bundle:
+def look_up(bundles: BundleStore, name: str, access_url: str) -> str | Bundle:
     """What stands at /bin/NAME: a bundle by its hash, or the script that fetches the newest.
 
     Reads the directory. Raises NotFoundError("bundle_unknown").
     """
     if name == SCRIPT_NAME:
-        return render_script(access_url, shelf.newest(), {}, "")
-    found = shelf.find(name)
+        return render_script(access_url, bundles.newest(), {}, "")
+    found = bundles.find(name)
     if found is None:
         raise NotFoundError(
             "bundle_unknown",
