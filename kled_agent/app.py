@@ -36,7 +36,7 @@ from kled_agent.identity import (
 )
 from kled_agent.machine.descendants import become_reaper, kill_descendants
 from kled_agent.machine.inherited import for_sessions, read_environment
-from kled_agent.machine.orphans import Children, bury_orphans
+from kled_agent.machine.orphans import Children, reap_orphans
 from kled_agent.machine.systemd import notify
 from kled_agent.machine.users import load_user
 from kled_agent.scripts.login import ScriptDirectory
@@ -102,9 +102,9 @@ async def run_agent(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope, stop, log)
-            # Before the burying: making the host key is a child process too.
+            # Before the reaping: making the host key is a child process too.
             identity = await obtain_identity(config, log, making)
-            await nursery.start(bury_orphans, children)
+            await nursery.start(reap_orphans, children)
             user = replace(user, variables=identity.environment, start_in=identity.directory)
             place = ScriptDirectory(directory=f"{tempfile.gettempdir()}/kled-{identity.agent_id}")
             user = replace(user, programs=(place.bin, place.ours), path_file=place.path_file)

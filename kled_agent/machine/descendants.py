@@ -59,13 +59,13 @@ def zombies() -> list[int]:
 
 
 def kill_descendants(spared: Container[int] = ()) -> None:
-    """SIGKILL to everything below us until nothing is, and bury it; blocks. At our end only."""
+    """SIGKILL to everything below us until nothing is, and reap it; blocks. At our end only."""
     for _ in range(_LOOKS):
         below = descendants(os.getpid(), spared)
         for pid in below:
             _kill(pid)
         for pid in zombies():
-            bury(pid)
+            reap(pid)
         if not below:
             return
         time.sleep(_LOOK_S)
@@ -77,7 +77,7 @@ def kill_tree(pid: int) -> None:
         _kill(one)
 
 
-def bury(pid: int) -> None:
+def reap(pid: int) -> None:
     """Wait for a child that has ended; nothing happens where somebody else has."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

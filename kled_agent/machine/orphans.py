@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from kled_agent.machine.descendants import bury, zombies
+from kled_agent.machine.descendants import reap, zombies
 
 GRACE_S: Final = 2.0
 
@@ -82,7 +82,7 @@ async def wait_child(
         children.waited(process.pid)
 
 
-async def bury_orphans(
+async def reap_orphans(
     ours: Children, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Wait for adopted children that have ended, whenever a child ends, until cancelled."""
@@ -92,4 +92,4 @@ async def bury_orphans(
             await ours.wait_settled()
             for pid in zombies():
                 if pid not in ours:
-                    bury(pid)
+                    reap(pid)

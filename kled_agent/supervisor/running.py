@@ -1,4 +1,4 @@
-"""Runs a job until it is over: waits for signals, buries who has ended, starts the agent again."""
+"""Runs a job until it is over: waits for signals, reaps who has ended, starts the agent again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ContainerSupervisor:
             got = signal.sigtimedwait(wanted, self._wait_s())
             if got is not None and got.si_signo in passed_on:
                 self._pass_on(got.si_signo)
-            self._bury()
+            self._reap()
             if self._agent_at is not None and time.monotonic() >= self._agent_at:
                 self._start(ProgramRole.AGENT)
         self._end_agent()
@@ -80,7 +80,7 @@ class ContainerSupervisor:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """Wait for all that have ended, ours and orphans."""
         while True:
             try:
@@ -112,7 +112,7 @@ class ContainerSupervisor:
                 os.kill(pid, signal.SIGTERM)
         while self._pids and (left := deadline - time.monotonic()) > 0:
             signal.sigtimedwait({signal.SIGCHLD}, left)
-            self._bury()
+            self._reap()
 
 
 def _say(what: str) -> None:

@@ -18,7 +18,7 @@ _PROGRAM = """
 import os, subprocess, sys, trio
 from pathlib import Path
 from kled_agent.machine.descendants import become_reaper, kill_descendants
-from kled_agent.machine.orphans import Children, bury_orphans
+from kled_agent.machine.orphans import Children, reap_orphans
 
 DAEMON = "(setsid sh -c 'echo $$ > {path}; exec sleep {time}' </dev/null >/dev/null 2>&1 &)"
 
@@ -31,7 +31,7 @@ async def main(folder):
     assert become_reaper()
     async with trio.open_nursery() as nursery:
         ours = Children()
-        await nursery.start(bury_orphans, ours)
+        await nursery.start(reap_orphans, ours)
         quick, slow = f"{folder}/quick", f"{folder}/slow"
         for path, time in ((quick, "0.05"), (slow, "1000")):
             await trio.run_process(["sh", "-c", DAEMON.format(path=path, time=time)])
@@ -69,7 +69,7 @@ def test_a_daemon_is_adopted_buried_and_ended_and_our_own_keep_their_status(
     assert done.stdout == "all well\n", done.stderr
 
 
-async def test_burying_waits_for_starts_that_are_under_way() -> None:
+async def test_reaping_waits_for_starts_that_are_under_way() -> None:
     children = Children()
     settled: list[bool] = []
 

@@ -37,5 +37,5 @@ async def other(keys: Keys, home: Path, log: EventLog) -> AsyncIterator[Site]:
     """A site whose sessions are nobody's, with `home` as theirs."""
     user = dataclasses.replace(load_user("nobody", shell="/bin/sh"), home=str(home))
     os.chown(home, user.uid, user.gid)
-    async with serving(keys, user, log, bury=True) as running:
+    async with serving(keys, user, log, reap=True) as running:
         yield running

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from kled_agent.machine.orphans import Children, bury_orphans
+from kled_agent.machine.orphans import Children, reap_orphans
 from kled_agent.machine.users import LocalUser
 from kled_agent.ssh.asyncio_host import AsyncioHost, serve_asyncio_host
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
@@ -139,15 +139,15 @@ async def run(
 
 @asynccontextmanager
 async def serving(
-    keys: Keys, user: LocalUser, log: EventLog, *, bury: bool = False
+    keys: Keys, user: LocalUser, log: EventLog, *, reap: bool = False
 ) -> AsyncIterator[Site]:
     """An asyncio host whose streams are connections to a loopback port."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     children = Children()
     defaults = SessionDefaults(user=user, environment={"KLED_WORKSPACE": "ws"}, children=children)
     async with trio.open_nursery() as nursery:
-        if bury:
-            await nursery.start(bury_orphans, children)
+        if reap:
+            await nursery.start(reap_orphans, children)
         host: AsyncioHost = await nursery.start(serve_asyncio_host, keys.identity(), defaults)
         port = listeners[0].socket.getsockname()[1]
         site = Site(keys, port, host, children, Path(user.home), defaults=defaults)
