@@ -33,7 +33,7 @@ class _Agent:
     wanted_until: float = -math.inf
 
 
-class Desk(Protocol):
+class TicketIssuer(Protocol):
     """Issues tickets for standby connections (broker.py)."""
 
     def expect(self, agent_id: AgentId) -> str:
@@ -52,8 +52,8 @@ class Desk(Protocol):
 class StandbyConnections:
     """The standby connections of all agents."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, issuer: TicketIssuer) -> None:
+        self._issuer = issuer
         self._agents: dict[AgentId, _Agent] = {}
         self._closed = False
 
@@ -116,17 +116,17 @@ class StandbyConnections:
         for ticket, since in list(agent.coming.items()):
             if now - since >= limits.DIAL_BACK_TIMEOUT_S:
                 del agent.coming[ticket]
-                self._desk.withdraw(ticket)
+                self._issuer.withdraw(ticket)
         while (
             not self._closed
             and now < agent.wanted_until
             and len(agent.idle) + len(agent.coming) < READY
         ):
-            ticket = self._desk.expect(agent_id)
+            ticket = self._issuer.expect(agent_id)
             agent.coming[ticket] = now
-            if not await self._desk.call(agent_id, ticket):
+            if not await self._issuer.call(agent_id, ticket):
                 agent.coming.pop(ticket, None)
-                self._desk.withdraw(ticket)
+                self._issuer.withdraw(ticket)
                 return
 
     def _forget(self, agent_id: AgentId) -> None:
