@@ -46,7 +46,7 @@ class EndContainer:
     code: int
 
 
-class Course:
+class ContainerState:
     """The state of one container's life."""
 
     def __init__(self, *, has_command: bool) -> None:

@@ -13,7 +13,7 @@ from kled_agent.machine.descendants import become_reaper, kill_descendants
 from kled_agent.supervisor import programs
 from kled_agent.supervisor.decisions import (
     AGENT_S,
-    Course,
+    ContainerState,
     EndContainer,
     ProgramRole,
     Restart,
@@ -30,7 +30,7 @@ class ContainerSupervisor:
 
     def __init__(self, job: SupervisorJob) -> None:
         self._job = job
-        self._course = Course(has_command=job.command is not None)
+        self._state = ContainerState(has_command=job.command is not None)
         self._pids: dict[int, ProgramRole] = {}
         self._agent_at: float | None = None
         self._end: EndContainer | None = None
@@ -67,16 +67,16 @@ class ContainerSupervisor:
         now = time.monotonic()
         if role is ProgramRole.AGENT:
             self._agent_at = None
-            self._course.agent_started(now)
+            self._state.agent_started(now)
         try:
             self._pids[programs.start(program)] = role
         except NotStartedError as error:
             _say(f"{role.value}: {error}")
-            self._follow(self._course.not_started(role, error.code, now))
+            self._follow(self._state.not_started(role, error.code, now))
 
     def _pass_on(self, number: int) -> None:
         for pid, role in self._pids.items():
-            if role is self._course.lead:
+            if role is self._state.lead:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
@@ -91,7 +91,7 @@ class ContainerSupervisor:
                 return
             role = self._pids.pop(pid, None)
             if role is not None and self._end is None:
-                self._follow(self._course.ended(role, status, time.monotonic()))
+                self._follow(self._state.ended(role, status, time.monotonic()))
 
     def _follow(self, decision: Restart | EndContainer) -> None:
         if isinstance(decision, EndContainer):
