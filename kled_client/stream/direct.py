@@ -16,7 +16,7 @@ from kled_wire.resume.state import StreamState
 from kled_wire.transport.network import drain, is_astray, open_watch
 
 if TYPE_CHECKING:
-    from kled_client.stream.race import Race, Won
+    from kled_client.stream.race import DirectConnection, Race
 
 
 class DirectSide:
@@ -70,7 +70,7 @@ class DirectSide:
         """When to call `step` if nothing happens before."""
         if self._race is None:
             return self._paths.try_at
-        if self._race.won is not None:
+        if self._race.winner is not None:
             return self._won_at + TURN_S
         return min(self._race.wake_at, self._paths.try_at)
 
@@ -95,10 +95,10 @@ class DirectSide:
         """What carries the stream from now on."""
         self._transport = transport
 
-    def step(self, now: float) -> Won | None:
+    def step(self, now: float) -> DirectConnection | None:
         """Time has passed; the connection that is to get the stream now, if there is one."""
         self._now = now
-        if self._race is not None and self._race.won is None and self._paths.try_at <= now:
+        if self._race is not None and self._race.winner is None and self._paths.try_at <= now:
             self._end_race()  # for something new
         if self._race is None:
             if self._paths.try_at > now:
@@ -110,13 +110,13 @@ class DirectSide:
             )
             self._won_at = 0.0
         self._race.step(now)
-        won = self._race.won
-        if won is not None:
+        winner = self._race.winner
+        if winner is not None:
             self._won_at = self._won_at or now
             if not self._greeting:
                 self._race = None
-                return won
-        if self._race.over and (won is None or now - self._won_at > TURN_S):
+                return winner
+        if self._race.over and (winner is None or now - self._won_at > TURN_S):
             failures = self._race.failures
             self._end_race()
             self._paths.failed(failures, now)
@@ -126,12 +126,12 @@ class DirectSide:
         race, self._race = self._race, None
         if race is not None:
             race.close()
-            if race.won is not None:
-                race.won.sock.close()
+            if race.winner is not None:
+                race.winner.sock.close()
 
-    def moved(self, won: Won, now: float) -> None:
+    def moved(self, winner: DirectConnection, now: float) -> None:
         """The stream is on that path."""
-        self._paths.moved(won.candidate, won.rtt_s, now)
+        self._paths.moved(winner.candidate, winner.rtt_s, now)
 
     def lost(self, reason: str, now: float) -> None:
         """It is not any more."""

@@ -21,7 +21,7 @@ from kled_wire.resume.proof import ClientGreeting, ProvenAgent
 _READ_BYTES = 2048
 
 
-class Won(NamedTuple):
+class DirectConnection(NamedTuple):
     """A connection whose other end is the agent."""
 
     candidate: Candidate
@@ -41,17 +41,17 @@ class Race:
         now: float,
     ) -> None:
         self.failures: dict[Candidate, str] = {}
-        self.won: Won | None = None
+        self.winner: DirectConnection | None = None
         self._new = new
         self._position = position
         self._waiting = [(now + n * STAGGER_S, c) for n, c in enumerate(candidates)]
         self._ends_at = now + ATTEMPT_S
-        self._knocks: dict[int, _Knock] = {}
+        self._attempts: dict[int, _Attempt] = {}
 
     @property
     def over(self) -> bool:
-        """Whether nobody is left in it: see `won`."""
-        return not self._waiting and not self._knocks
+        """Whether nobody is left in it: see `winner`."""
+        return not self._waiting and not self._attempts
 
     @property
     def wake_at(self) -> float:
@@ -60,8 +60,8 @@ class Race:
 
     def watched(self) -> Iterator[tuple[int, int]]:
         """What to poll: descriptors and events."""
-        for descriptor, knock in self._knocks.items():
-            yield descriptor, select.POLLIN if knock.connected else select.POLLOUT
+        for descriptor, attempt in self._attempts.items():
+            yield descriptor, select.POLLIN if attempt.connected else select.POLLOUT
 
     def step(self, now: float) -> None:
         """Time has passed: the next ones set out, the last ones have to come home."""
@@ -70,38 +70,38 @@ class Race:
         while self._waiting and self._waiting[0][0] <= now:
             _, candidate = self._waiting.pop(0)
             try:
-                knock = _Knock(candidate)
+                attempt = _Attempt(candidate)
             except OSError as exc:
                 self.failures[candidate] = describe(exc)
             else:
-                self._knocks[knock.sock.fileno()] = knock
+                self._attempts[attempt.sock.fileno()] = attempt
 
     def handle(self, descriptor: int, now: float) -> None:
         """Something has happened to a watched descriptor."""
-        knock = self._knocks.get(descriptor)
-        if knock is None:
+        attempt = self._attempts.get(descriptor)
+        if attempt is None:
             return
         try:
-            won = knock.advance(self._new, self._position, now)
+            winner = attempt.advance(self._new, self._position, now)
         except (OSError, KledError, EOFError) as exc:
-            self.failures[knock.candidate] = describe(exc)
-            del self._knocks[descriptor]
-            knock.sock.close()
+            self.failures[attempt.candidate] = describe(exc)
+            del self._attempts[descriptor]
+            attempt.sock.close()
             return
-        if won is not None:
-            del self._knocks[descriptor]
-            self.won = won
+        if winner is not None:
+            del self._attempts[descriptor]
+            self.winner = winner
             self.close()
 
     def close(self) -> None:
         """Call everybody else back."""
-        for knock in self._knocks.values():
-            knock.sock.close()
-        self._knocks.clear()
+        for attempt in self._attempts.values():
+            attempt.sock.close()
+        self._attempts.clear()
         self._waiting.clear()
 
 
-class _Knock:
+class _Attempt:
     """One connection on its way: connecting, then waiting for the agent's challenge."""
 
     def __init__(self, candidate: Candidate) -> None:
@@ -119,7 +119,7 @@ class _Knock:
             self.sock.close()
             raise
 
-    def advance(self, new: New, position: Callable[[], int], now: float) -> Won | None:
+    def advance(self, new: New, position: Callable[[], int], now: float) -> DirectConnection | None:
         """The next step. Raises OSError, KledError and EOFError."""
         if self._greeting is None:
             self._greeting = self._ask(ClientGreeting(new, position(), os.urandom(NONCE_BYTES)))
@@ -134,7 +134,7 @@ class _Knock:
         agent = self._greeting.feed(data)
         if agent is None:
             return None
-        return Won(self.candidate, self.sock, agent, rtt_s=now - self._asked_at)
+        return DirectConnection(self.candidate, self.sock, agent, rtt_s=now - self._asked_at)
 
     @property
     def connected(self) -> bool:

@@ -29,7 +29,7 @@ from kled_wire.transport.blocks import keep_blocks
 from kled_wire.transport.vector import write_vector
 
 if TYPE_CHECKING:
-    from kled_client.stream.race import Won
+    from kled_client.stream.race import DirectConnection
 
 _GREETING_TIMEOUT_S = 20.0
 
@@ -79,7 +79,7 @@ class Pump:
         self._state = StreamState()
         self._direct = DirectSide(paths, self._new, self._state)
         # A direct path that is to get the stream now.
-        self._won: Won | None = None
+        self._winner: DirectConnection | None = None
         self._to_local: list[bytes | memoryview] = []
         self._local_ended = False
         self._told_end = False
@@ -93,8 +93,8 @@ class Pump:
             self._run(first)
         finally:
             self._direct.close()
-            if self._won is not None:
-                self._won.sock.close()
+            if self._winner is not None:
+                self._winner.sock.close()
 
     def _run(self, first: Transport) -> None:
         transport: Transport | None = first
@@ -103,7 +103,7 @@ class Pump:
             before, good = self._state.progress, False
             resumes = not self._is_new
             try:
-                if self._won is None:
+                if self._winner is None:
                     transport = transport or self._dial()
                     with transport.sock:
                         self._direct.relay_greets()
@@ -111,9 +111,9 @@ class Pump:
                         # Whoever can answer a resume is the agent.
                         good = resumes
                         self._carry(transport.sock, rest)
-                if self._won is not None:
+                if self._winner is not None:
                     good = True
-                    self._carry_directly(self._won)
+                    self._carry_directly(self._winner)
                 continue
             except (Lost, OSError):
                 pass  # another transport is dialled below
@@ -153,9 +153,9 @@ class Pump:
         deadline = now + seconds
         while True:
             changes = self._direct.changes
-            self._won = self._direct.step(now)
+            self._winner = self._direct.step(now)
             over = now >= deadline and not (patient and self._direct.racing)
-            if self._won is not None or over:
+            if self._winner is not None or over:
                 return True
             watched.want({self._local.fileno(): 0, **dict(self._direct.watched())})
             wake_at = self._direct.wake_at()
@@ -169,18 +169,18 @@ class Pump:
                 # What was not there may be there now.
                 deadline = min(deadline, now + SETTLE_S)
 
-    def _carry_directly(self, won: Won) -> None:
+    def _carry_directly(self, winner: DirectConnection) -> None:
         """Take the stream over to a direct path and carry it there; raises Lost at its end."""
         reason = "closed"
-        self._won = None
-        with won.sock:
+        self._winner = None
+        with winner.sock:
             try:
-                won.sock.sendall(won.agent.proof)
-                _shorten_queue(won.sock)
-                self._state.attach(won.agent.position, time.monotonic(), direct=True)
+                winner.sock.sendall(winner.agent.proof)
+                _shorten_queue(winner.sock)
+                self._state.attach(winner.agent.position, time.monotonic(), direct=True)
                 self._unsent = []
-                self._direct.moved(won, time.monotonic())
-                self._carry(won.sock, won.agent.rest)
+                self._direct.moved(winner, time.monotonic())
+                self._carry(winner.sock, winner.agent.rest)
             except (Lost, OSError, ProtocolError) as exc:
                 reason = str(exc) or reason
                 raise Lost(reason) from exc
@@ -227,7 +227,7 @@ class Pump:
         return agent.position, agent.rest
 
     def _carry(self, sock: socket.socket, rest: bytes) -> None:
-        """Move bytes both ways until the stream is over, or a direct path is found (`_won`).
+        """Move bytes both ways until the stream is over, or a direct path is found (`_winner`).
 
         Raises Lost before that.
         """
@@ -248,8 +248,8 @@ class Pump:
                 if not self._state.tick(time.monotonic()):
                     raise Lost("silent")
                 self._flush(sock)
-                self._won = self._direct.step(time.monotonic())
-                if self._won is not None:
+                self._winner = self._direct.step(time.monotonic())
+                if self._winner is not None:
                     return
         except ProtocolError as exc:
             raise Lost from exc

@@ -60,10 +60,11 @@ def test_who_knows_the_secret_wins(server: socket.socket) -> None:
             agent.sendall(encoded[start : start + 20])
             turn(race, 0.25)
         assert race.over
-        assert race.won is not None
-        with race.won.sock:
-            assert (race.won.agent.position, race.won.rtt_s, race.won.agent.rest) == (9, 0.25, b"")
-            proof, _ = decode_greeting(race.won.agent.proof) or (None, 0)
+        assert race.winner is not None
+        with race.winner.sock:
+            proven = race.winner.agent
+            assert (proven.position, race.winner.rtt_s, proven.rest) == (9, 0.25, b"")
+            proof, _ = decode_greeting(proven.proof) or (None, 0)
             assert isinstance(proof, Proof)
             assert check_proof(NEW.secret, resume, challenge, proof)
 
@@ -83,7 +84,7 @@ def test_who_does_not_is_left_and_said(server: socket.socket, answer: bytes, sai
         agent.sendall(answer)
     while not race.over:
         turn(race, 0.0)
-    assert race.won is None
+    assert race.winner is None
     assert race.failures == {at(server): said}
 
 
@@ -97,4 +98,4 @@ def test_they_set_out_after_one_another_and_come_home_in_time(server: socket.soc
     assert race.wake_at == ATTEMPT_S
     race.step(ATTEMPT_S)
     assert race.over
-    assert race.won is None
+    assert race.winner is None
