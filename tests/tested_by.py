@@ -12,7 +12,7 @@ TESTED_BY = {
     "client/stat/test_cgroup.py": "kled_client/cli/stat",
     "agent/scripts/test_service.py": """
         kled_agent/scripts/metadata kled_agent/scripts/running
-        kled_agent/scripts/runs kled_agent/scripts/telling
+        kled_agent/scripts/runs kled_agent/scripts/reporting
     """,
     "agent/scripts/test_login_wait.py": "kled_agent/ssh/login_wait",
     "agent/sessions/holder/test_process.py": """

@@ -10,10 +10,10 @@ from typing import Final, Never
 import trio
 
 from kled_agent.scripts.metadata import MetadataScripts
+from kled_agent.scripts.reporting import ScriptReporter
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.runs import Runs
 from kled_agent.scripts.schedule import Due, Schedule, Stage
-from kled_agent.scripts.telling import Teller
 from kled_wire.control import messages
 from kled_wire.control.agent_spec import AgentSpec
 from kled_wire.control.link import ControlLink
@@ -42,7 +42,7 @@ class Scripts:
         self._runs = Runs(new_id)
         self._changed = trio.Event()
         self._spec: AgentSpec | None = None
-        self._teller: Teller | None = None
+        self._reporter: ScriptReporter | None = None
         self._stop_by = math.inf
         # Whether the coordinator is to say what the template says when a build has ended.
         self.spec_follows = False
@@ -106,15 +106,15 @@ class Scripts:
 
     async def tell(self, link: ControlLink) -> Never:
         """Tell the coordinator over this link until cancelled. Raises LinkClosed."""
-        self._teller = Teller(self._runs, link)
+        self._reporter = ScriptReporter(self._runs, link)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._metadata.tell, link)
-            await self._teller.serve()
+            await self._reporter.serve()
 
     def output_kept(self, message: messages.OutputKept) -> None:
         """The coordinator has kept a piece of output."""
-        if self._teller is not None:
-            self._teller.answered(message)
+        if self._reporter is not None:
+            self._reporter.answered(message)
 
     async def serve(self) -> Never:
         """Run what is due until cancelled, which ends what runs."""

@@ -22,7 +22,7 @@ _COLLECT_S: Final = 0.1
 _TAIL_EVERY_S: Final = 1.0
 
 
-class Teller:
+class ScriptReporter:
     """Tells one link of runs and their output, and keeps what it has told."""
 
     def __init__(self, runs: Runs, link: ControlLink) -> None:
