@@ -31,7 +31,7 @@ from kled_coord.terraform.output.events import (
     TerraformProgress,
     format_diagnostic,
 )
-from kled_coord.terraform.output.telling import shown_outputs, tell_event
+from kled_coord.terraform.output.log_lines import event_lines, shown_outputs
 from kled_coord.terraform.output.timings import BEGUN
 from kled_coord.terraform.plugincache import CACHE, find_shared
 from kled_coord.terraform.previewing import PreviewInput, preview_build
@@ -303,7 +303,7 @@ class Translator:
                 self._reporter.outputs(shown_outputs(outputs))
             case _:
                 pass
-        for level, text in tell_event(event, self._stage):
+        for level, text in event_lines(event, self._stage):
             await self._reporter.line(level, text)
         after = (self._progress.done, self._progress.total, self._stage)
         if after != before:

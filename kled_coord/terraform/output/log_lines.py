@@ -38,7 +38,7 @@ OUTPUTS_MAX: Final = 100
 OUTPUT_BYTES_MAX: Final = 8 << 10
 
 
-def tell_event(event: Event, stage: str) -> list[Line]:
+def event_lines(event: Event, stage: str) -> list[Line]:
     """What the log says about `event` in a `stage` of the build; for many events nothing."""
     match event:
         case TerraformMessage(level, text):

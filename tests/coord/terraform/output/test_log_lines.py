@@ -15,11 +15,11 @@ from kled_coord.terraform.output.events import (
     TemplateOutput,
     parse_line,
 )
-from kled_coord.terraform.output.telling import (
+from kled_coord.terraform.output.log_lines import (
     OUTPUT_BYTES_MAX,
     OUTPUTS_MAX,
+    event_lines,
     shown_outputs,
-    tell_event,
 )
 from tests.kit.examples import examples
 
@@ -30,7 +30,7 @@ def told(name: str, stage: str) -> list[str]:
     lines = []
     for line in (RECORDED / f"{name}.jsonl").read_bytes().splitlines():
         event = parse_line(line)
-        lines += [text for _, text in tell_event(event, stage)] if event else []
+        lines += [text for _, text in event_lines(event, stage)] if event else []
     return lines
 
 
@@ -65,8 +65,8 @@ def test_outputs_are_told_at_the_end_and_sensitive_ones_are_not() -> None:
         "large": TemplateOutput(value=float("inf"), sensitive=False),
     }
     found = OutputsFound(outputs)
-    assert tell_event(found, "plan") == []
-    lines = [text for _, text in tell_event(found, "apply")]
+    assert event_lines(found, "plan") == []
+    lines = [text for _, text in event_lines(found, "apply")]
     assert lines == [
         "output large = (too long to show)",
         "output long = (too long to show)",
@@ -99,4 +99,4 @@ def test_what_is_kept_of_outputs_is_bounded_and_json(
 
 @pytest.mark.parametrize("stage", ["init", "plan", "apply"])
 def test_that_work_goes_on_is_told(stage: str) -> None:
-    assert tell_event(StillWorking("a: Still creating..."), stage)[0][1] == "a: Still creating..."
+    assert event_lines(StillWorking("a: Still creating..."), stage)[0][1] == "a: Still creating..."
