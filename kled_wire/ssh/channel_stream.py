@@ -16,7 +16,7 @@ import trio
 from kled_wire.limits import COPY_CHUNK_BYTES, SSH_PACKET_BYTES, SSH_WINDOW_BYTES
 from kled_wire.ssh.window import bound_window
 from kled_wire.transport.exclusive import Exclusive, check_size
-from kled_wire.transport.pump import TellingStream
+from kled_wire.transport.pump import RefusableStream
 
 # What may wait here before the peer is told to stop.
 BUFFER_BYTES: Final = 1024 * 1024
@@ -29,7 +29,7 @@ OPTIONS: Final[Mapping[str, Any]] = {
 Accept = Callable[["ChannelStream"], None]
 
 
-class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes], TellingStream):
+class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes], RefusableStream):
     """A session of a forward's channel. `accept` is called once it is open, where that is given.
 
     What came before the end is read whole, whether the peer then ended its direction, closed the

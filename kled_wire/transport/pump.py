@@ -10,7 +10,7 @@ import trio
 from kled_wire import limits
 
 
-class TellingStream(trio.abc.HalfCloseableStream):
+class RefusableStream(trio.abc.HalfCloseableStream):
     """A stream that is told when its peer takes no more, also while nothing is sent."""
 
     @abc.abstractmethod
@@ -67,7 +67,7 @@ class _Directions:
         """One direction. Raises what `source` raises."""
         taken = False  # and so it stays where the sink refuses while nothing is sent
         with trio.CancelScope() as taking:
-            if isinstance(sink, TellingStream):
+            if isinstance(sink, RefusableStream):
                 self._nursery.start_soon(_cancel_when_refused, sink, taking)
             taken = await _copy(source, sink, count)
         self._going -= 1
@@ -79,7 +79,7 @@ class _Directions:
             self._nursery.cancel_scope.cancel()
 
 
-async def _cancel_when_refused(sink: TellingStream, scope: trio.CancelScope) -> None:
+async def _cancel_when_refused(sink: RefusableStream, scope: trio.CancelScope) -> None:
     await sink.wait_refused()
     scope.cancel()
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.transport.pump import TellingStream, pump
+from kled_wire.transport.pump import RefusableStream, pump
 from tests.wire.sockets import read_all
 
 
@@ -67,7 +67,7 @@ async def test_a_side_that_takes_no_more_is_still_heard_to_its_end() -> None:
     assert await read_all(client) == b"413 too large"
 
 
-class Telling(TellingStream):
+class Refusable(RefusableStream):
     """A memory stream that can be told to take no more."""
 
     def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
@@ -96,7 +96,7 @@ class Telling(TellingStream):
 async def test_a_refusal_while_nothing_is_sent_ends_that_direction_alone() -> None:
     client, left = trio.testing.memory_stream_pair()
     inner, server = trio.testing.memory_stream_pair()
-    right = Telling(inner)
+    right = Refusable(inner)
 
     async def refuse() -> None:
         await trio.testing.wait_all_tasks_blocked()
