@@ -315,7 +315,7 @@ TESTED_BY = {
     "sync/tree/test_directories.py": "kled_sync/tree/packed",
     "sync/session/test_halting.py": "kled_sync/session/roots",
     "sync/session/test_once.py": """
-        kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
+        kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/thread_queues
         kled_sync/endpoint/placing_job kled_sync/endpoint/reporting
         kled_sync/endpoint/serving kled_sync/endpoint/supplying kled_sync/endpoint/undoing
         kled_sync/files/reading/chunk_store

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.endpoint.mailbox import BlockSender
+from kled_sync.endpoint.thread_queues import BlockSender
 from kled_sync.watching.choice import Choice, Watcher
 from kled_sync.watching.fanotify import open_fanotify
 from kled_sync.watching.inotify import limit_words

@@ -18,10 +18,10 @@ from typing import Final
 
 from kled_sync.endpoint.attributes import answer_attributes
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.endpoint.mailbox import BlockSender, LetterBox
 from kled_sync.endpoint.placing_job import PlacingJob, parse_operations
 from kled_sync.endpoint.reporting import QUIET_S, ChangeReporter, Choose
 from kled_sync.endpoint.supplying import Supplier, parse_item
+from kled_sync.endpoint.thread_queues import BlockSender, ThreadQueue
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
@@ -38,7 +38,7 @@ _SAVE_S: Final = 60.0
 _STOP: Final = None
 Work = Iterator[bool]
 Hold = Callable[[bytes, Options, Mapping[str, str]], HeldRoot]
-Letter = messages.Message | PlacingJob | KledError | None
+Queued = messages.Message | PlacingJob | KledError | None
 
 
 class SyncEndpoint:
@@ -51,7 +51,7 @@ class SyncEndpoint:
         self._reader, self._env, self._hold = reader, env, hold
         self._out = BlockSender(writer)
         self._changes = ChangeReporter(self._out, choose)
-        self._mailbox: LetterBox[Letter] = LetterBox()
+        self._queue: ThreadQueue[Queued] = ThreadQueue()
         self._opened = threading.Event()
         self._holding: HeldRoot | None = None
         self._base: Root | None = None
@@ -72,7 +72,7 @@ class SyncEndpoint:
                 for block in blocks.took(count):
                     self._take(block, assembler, unpacker)
         except KledError as exc:
-            self._mailbox.put(exc)
+            self._queue.put(exc)
         except OSError:
             pass
         finally:
@@ -80,7 +80,7 @@ class SyncEndpoint:
                 job.abandon()
             if self._base is not None:
                 self._base.close()
-        self._mailbox.put(_STOP)
+        self._queue.put(_STOP)
 
     def _take(self, block: WireBlock, assembler: Assembler, unpacker: Unpacker) -> None:
         if block.channel == CONTROL:
@@ -98,11 +98,11 @@ class SyncEndpoint:
             job.staging.feed(data)
         if job.is_staged:
             del self._arriving[block.job]
-            self._mailbox.put(job)
+            self._queue.put(job)
 
     def _take_message(self, message: messages.Message) -> None:
         if isinstance(message, messages.OpenRoot):
-            self._mailbox.put(message)
+            self._queue.put(message)
             self._opened.wait()  # the operations of a job refer to the root
             return
         if isinstance(message, messages.Drop):
@@ -112,7 +112,7 @@ class SyncEndpoint:
         elif isinstance(message, messages.PlaceJob):
             self._await_job(message)
         else:
-            self._mailbox.put(message)
+            self._queue.put(message)
 
     def _await_job(self, message: messages.PlaceJob) -> None:
         holding = self._holding
@@ -128,7 +128,7 @@ class SyncEndpoint:
         if job.is_staged:
             if missing:
                 self._dropped.add(message.job)
-            self._mailbox.put(job)
+            self._queue.put(job)
         else:
             self._arriving[message.job] = job
 
@@ -151,20 +151,20 @@ class SyncEndpoint:
 
     def _close(self) -> None:
         self._opened.set()
-        self._mailbox.close()
+        self._queue.close()
         self._changes.close()
         if self._holding is not None:
             self._holding.close()
 
     def _step(self) -> bool:
         self._wait()
-        for letter in self._mailbox.take():
-            if letter is _STOP:
+        for queued in self._queue.take():
+            if queued is _STOP:
                 return False
-            if isinstance(letter, KledError):
-                self._refuse(0, letter)
+            if isinstance(queued, KledError):
+                self._refuse(0, queued)
                 return False
-            self._begin(letter)
+            self._begin(queued)
         self._changes.look()
         queue = self._urgent or self._bulk
         if queue:
@@ -175,7 +175,7 @@ class SyncEndpoint:
 
     def _wait(self) -> None:
         """Until there is something to do."""
-        sources = [self._mailbox.descriptor]
+        sources = [self._queue.descriptor]
         if self._changes.descriptor is not None:
             sources.append(self._changes.descriptor)
         timeout = None
@@ -188,10 +188,10 @@ class SyncEndpoint:
             poll.register(source, select.POLLIN)
         poll.poll(None if timeout is None else timeout * 1000)
 
-    def _begin(self, letter: messages.Message | PlacingJob) -> None:
-        request = getattr(letter, "request", 0)
+    def _begin(self, queued: messages.Message | PlacingJob) -> None:
+        request = getattr(queued, "request", 0)
         try:
-            work, urgent = self._work(letter)
+            work, urgent = self._work(queued)
         except KledError as exc:
             self._refuse(request, exc)
             return
@@ -205,32 +205,32 @@ class SyncEndpoint:
         except KledError as exc:
             self._refuse(request, exc)
 
-    def _work(self, letter: messages.Message | PlacingJob) -> tuple[Work, bool]:
+    def _work(self, queued: messages.Message | PlacingJob) -> tuple[Work, bool]:
         """What is to be done, and whether it goes before bulk. Raises ProtocolError."""
-        if isinstance(letter, messages.OpenRoot):
-            return self._open(letter), True
+        if isinstance(queued, messages.OpenRoot):
+            return self._open(queued), True
         holding = self._holding
         if holding is None:
             raise ProtocolError("sync_message_refused", "a request before its root")
         urgent = True
-        match letter:
+        match queued:
             case PlacingJob():
-                work = self._finish(letter)
+                work = self._finish(queued)
             case messages.Scan():
-                work = self._scan(holding, letter)
+                work = self._scan(holding, queued)
             case messages.Hash():
-                work, urgent = self._hash(holding, letter), False
+                work, urgent = self._hash(holding, queued), False
             case messages.Supply():
-                work, urgent = self._supply(holding, letter), letter.urgent
+                work, urgent = self._supply(holding, queued), queued.urgent
             case messages.Watch():
-                work = self._start_watching(holding, letter)
+                work = self._start_watching(holding, queued)
             case messages.AskKept() | messages.AskAttributes() | messages.SetAttributes():
-                work = self._answer(holding, letter)
+                work = self._answer(holding, queued)
             case messages.Undo():
-                work = self._undo(holding, letter)
+                work = self._undo(holding, queued)
             case _:
                 raise ProtocolError(
-                    "sync_message_refused", f"{type(letter).__name__} is no request"
+                    "sync_message_refused", f"{type(queued).__name__} is no request"
                 )
         return work, urgent
 

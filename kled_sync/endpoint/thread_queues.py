@@ -19,7 +19,7 @@ T = TypeVar("T")
 _WAITING_MAX: Final = 20_000
 
 
-class LetterBox(Generic[T]):
+class ThreadQueue(Generic[T]):
     """A queue between two threads: the reader waits for `descriptor` to be readable."""
 
     def __init__(self) -> None:
