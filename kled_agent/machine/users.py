@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kled_agent.machine.expanding import expand_path, expand_variables
 from kled_agent.machine.login_path import LoginHooks, login_hooks, zsh_directory
 from kled_wire.errors import ConfigError
 
@@ -62,7 +63,7 @@ class LocalUser:
 
     def directory(self) -> str:
         """Where sessions begin: `start_in` where that is, else the home directory, else /."""
-        wanted = Path(self.home) / self.start_in
+        wanted = Path(self.home) / expand_path(self.start_in, self.environment())
         return str(wanted) if wanted.is_dir() else self.home_directory()
 
     def home_directory(self) -> str:
@@ -76,15 +77,17 @@ class LocalUser:
         for name in INHERITED:
             if value := os.environ.get(name):
                 inherited[name] = value
-        return {
+        found = {
             **self.inherited,
             **inherited,
             "HOME": self.home,
             "USER": self.name,
             "LOGNAME": self.name,
             "SHELL": self.shell,
-            **self.variables,
         }
+        # `$PATH` in a variable is what sessions would have without it.
+        said = {name: expand_variables(text, found) for name, text in self.variables.items()}
+        return {**found, **said}
 
     def login_environment(self) -> dict[str, str]:
         """What a login shell's environment begins with: PATH outlives a profile's own."""

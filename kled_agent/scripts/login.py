@@ -8,19 +8,18 @@ the user, because the directory is the user's too.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from kled_agent.machine.expanding import expand_path
 from kled_agent.machine.login_path import PATH_SH, fish_code, zshenv
 
 # Shells that take `-l -c`. Others (nologin(8), csh) get sh(1) in their place.
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 _FALLBACK: Final = "/bin/sh"
-_VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 # $1: our directory, which must be the user's own; $2: the file; $3: the script's data.
 _PREPARE: Final = """\
 umask 077
@@ -125,10 +124,7 @@ def script_command(
 
 def log_file(path: str, environment: Mapping[str, str], temporary: str) -> str:
     """Where a `log_path` is: `~` is home, `$NAME` a variable; a relative one is in `temporary`."""
-    if path == "~" or path.startswith("~/"):
-        path = f"$HOME{path[1:]}"
-    path = _VARIABLE.sub(lambda found: environment.get(found[1] or found[2], ""), path)
-    return str(PurePosixPath(temporary) / path)
+    return str(PurePosixPath(temporary) / expand_path(path, environment))
 
 
 def _file_name(script_id: str) -> str:

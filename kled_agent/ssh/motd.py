@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from kled_agent.machine.expanding import expand_path
 from kled_agent.sessions.descriptors import read_all
 from kled_agent.sessions.program import Command, start_on_pipes, wait_ended
 from kled_wire.scheduling import TypingPriority
@@ -25,8 +26,10 @@ _SCRIPT: Final = '[ -e "$HOME/.hushlogin" ] || exec head -c "$1" <"$2"'
 async def show_motd(path: str, session: Command, show: Callable[[bytes], object]) -> None:
     """Show a file before a shell on a terminal; nothing where it cannot be read, or `path` is "".
 
-    A relative path is below the directory in which the session begins.
+    A relative path is below the directory in which the session begins; `~` and variables are the
+    user's.
     """
+    path = expand_path(path, session.beginning())
     if path and session.line is None and not session.argv and (text := await _read(path, session)):
         show(text.replace(b"\n", b"\r\n"))
 

@@ -22,6 +22,8 @@ from kled_provider.plugin.values import UNKNOWN, Values
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# How a `dir` below the home directory may begin.
+_IN_HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\})(?:/+|$)")
 # How the name begins of an agent that the coordinator has still to name.
 UNNAMED = "unnamed-"
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -189,6 +191,8 @@ class AgentResource(Resource):
         was written for Coder was not.
         """
         shown = variables(values["env"]) if self.identity else {}
+        # What names other variables only the agent knows how to fill in.
+        shown = {name: value for name, value in shown.items() if "$" not in value}
         return await _init_script(context, {**values, "env": shown})
 
     async def delete(self, context: Context, state: Values) -> None:
@@ -212,12 +216,21 @@ async def _configure(context: Context, known: Values) -> None:
 
 
 async def _init_script(context: Context, planned: Values) -> str:
-    variables, directory = planned["env"] or {}, planned["dir"]
-    given = await context.host.start_script(planned["arch"], variables, directory or "")
+    variables, directory = planned["env"] or {}, made_directory(planned["dir"] or "")
+    given = await context.host.start_script(planned["arch"], variables, directory)
     if given is not None:
         return given
     url = (await context.host.workspace())["access_url"]
     return init_script(str(url), directory, variables)
+
+
+def made_directory(directory: str) -> str:
+    """What of `dir` an init_script makes, seen from the home directory; "": nothing.
+
+    Where it is in one that another variable names, only the agent knows that.
+    """
+    relative = _IN_HOME.sub("", directory)
+    return "" if "$" in relative else relative
 
 
 def init_script(access_url: str, directory: str | None, env: dict[str, str]) -> str:

@@ -106,7 +106,9 @@ ENV = Schema(
     attributes=(
         AGENT_ID,
         required("name", "Name of the variable.", check=_VARIABLE_NAME),
-        defaulted("value", "", "Value of the variable."),
+        defaulted(
+            "value", "", "Value of the variable; `$NAME` and `${NAME}` are as in the agent's `env`."
+        ),
         defaulted(
             "merge_strategy",
             "replace",

@@ -43,11 +43,16 @@ def order(among: str) -> Attribute:
     return defaulted("order", 0, said, of=NUMBER, check=_POSITIONS)
 
 
-DIR = optional("dir", "Directory in which sessions start, relative to the home directory.")
+DIR = optional(
+    "dir",
+    "Directory in which sessions start, relative to the home directory. `~` and variables are "
+    "those of the user.",
+)
 ENV = optional(
     "env",
-    "Environment of sessions and scripts. Not for secrets: the init_script of a "
-    "kled_agent shows it.",
+    "Environment of sessions and scripts. `$NAME` and `${NAME}` stand for what that variable would "
+    "be without the template, and are empty where it would not be set: `$HOME/bin:$PATH`. Not for "
+    "secrets: the init_script of a kled_agent shows it.",
     map_of("string"),
 )
 SETTINGS = (
@@ -76,7 +81,7 @@ SETTINGS = (
     optional(
         "motd_file",
         "File in the workspace that each new terminal shows before its shell: at most 64 KiB, and "
-        "not to a user with a `~/.hushlogin`.",
+        "not to a user with a `~/.hushlogin`. `~` and variables are those of the user.",
     ),
     order("agents"),
 )

@@ -38,6 +38,9 @@ async def test_each_new_terminal_shows_it_and_nothing_else_does(site: Site, motd
     assert done.stdout.startswith(SAID)
     assert SAID not in (await site.ssh("-tt", "echo in")).stdout
     assert (await site.ssh("echo in")).stdout == b"in\n"
+    assert site.defaults is not None
+    site.defaults.logins = Gate("~/my motd")
+    assert (await site.ssh("-tt", stdin=b"exit\n")).stdout.startswith(SAID)
     (site.home / ".hushlogin").touch()
     assert SAID not in (await site.ssh("-tt", stdin=b"exit\n")).stdout
 

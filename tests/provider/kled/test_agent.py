@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_provider.kled.agent import KLED_AGENT, AgentResource, init_script, name_diagnostics
+from kled_provider.kled.agent import (
+    KLED_AGENT,
+    AgentResource,
+    init_script,
+    made_directory,
+    name_diagnostics,
+)
 from kled_provider.plugin.diagnostics import MapKey
 from kled_provider.plugin.resource import Context
 from kled_provider.plugin.schema import Schema
@@ -65,6 +71,25 @@ def test_a_relative_directory_is_one_of_the_home(tmp_path: Path) -> None:
     absolute = init_script("https://x", str(home), {}).replace("exec kled-agent run", "pwd")
     done = run(absolute, KLED_AGENT_TOKEN="t")
     assert (done.returncode, done.stdout.strip()) == (0, str(home))
+
+
+@pytest.mark.parametrize(
+    ("directory", "made"),
+    [
+        ("/work", "/work"),
+        ("src", "src"),
+        ("~/src", "src"),
+        ("$HOME/src", "src"),
+        ("${HOME}//src", "src"),
+        ("~", ""),
+        ("$HOME", ""),
+        ("~me/x", "~me/x"),
+        ("$HOMES/x", ""),
+        ("/data/$USER", ""),
+    ],
+)
+def test_a_directory_of_variables_is_made_where_a_script_can(directory: str, made: str) -> None:
+    assert made_directory(directory) == made
 
 
 @pytest.mark.slow
@@ -134,6 +159,18 @@ async def test_a_variable_that_is_null_is_none_and_no_difference() -> None:
     assert host.configured == {"a-main": ({"A": "b"}, None)}
     assert "export NO" not in made["init_script"]
     assert await AgentResource().read(context, made) == made
+
+
+async def test_what_only_the_agent_can_fill_in_is_not_in_its_script() -> None:
+    context = Context(
+        host=FakeHost(directory=Path("/nowhere")), keep=lambda _values: None, generation="g"
+    )
+    env = {"A": "b", "PATH": "/opt/bin:$PATH"}
+    planned = {**nothing(), "name": "main", "env": env, "dir": "$HOME/src"}
+    script = (await AgentResource().create(context, planned))["init_script"]
+    assert "export A=b" in script
+    assert "export PATH" not in script
+    assert "mkdir -p -- src\n" in script
 
 
 async def test_one_without_a_name_is_another_agent_each_time() -> None:
