@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Kind, TreeEntry, essence, is_directory
+from kled_sync.tree.entry import DIRECTORY, IGNORED, TreeEntry, essence, is_directory
 from kled_sync.tree.paths import ROOT, join, split
 from kled_sync.tree.subtree import Digests, content_digest, digest_below
 from kled_sync.tree.tree import Tree
@@ -56,7 +56,7 @@ def find_moves(
 
     def mark(path: bytes, entry: TreeEntry) -> bytes | None:
         action = by_path.get(path)
-        if action is None or entry[0] >= Kind.IGNORED or not entry.is_hashed:
+        if action is None or entry[0] >= IGNORED or not entry.is_hashed:
             return None
         return essence(entry, mode_mask) + entry[3:11]  # the time
 
@@ -138,7 +138,7 @@ def _is_same(one: Tree, path: bytes, other: Tree, there: bytes) -> bool:
     return all(
         _is_same(one, join(path, name), other, join(there, name))
         for name, entry in mine.items()
-        if entry[0] == Kind.DIRECTORY
+        if entry[0] == DIRECTORY
     )
 
 

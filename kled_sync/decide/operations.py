@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from kled_sync.decide.gathering import find_tops, in_tree_order
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Kind, TreeEntry, is_directory
+from kled_sync.tree.entry import FILE, TreeEntry, is_directory
 from kled_sync.tree.paths import ROOT, is_below, split
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.filled import FILE_BYTES, FILES_MAX, NO_FILES, NewFiles
@@ -102,17 +102,18 @@ def plan(
     `fills` says whether new directories may come with their files as one operation.
     `moved` was done to it before: directories that were changed by that get back their times.
     """
-    blocked = [a.path for a in actions if _is_in_the_way(a)]
+    new_files, others = _part(actions)
+    blocked = [a.path for a in others if _is_in_the_way(a)]
     directories = sorted(
-        (_new_directory(a) for a in actions if is_directory(a.new) and not is_directory(a.old)),
+        (_new_directory(a) for a in others if is_directory(a.new) and not is_directory(a.old)),
         key=lambda operation: operation.path,
     )
-    find = _finder(actions, target, blocked)
-    arriving = [a for a in actions if a.new is not None and a.new[0] != Kind.DIRECTORY]
-    many = len(arriving) > _NEWEST_FIRST
+    find = _finder(new_files, others, target, blocked)
+    arriving = [a for a in others if a.new is not None and not a.new.is_directory]
+    many = len(arriving) + sum(map(len, new_files.values())) > _NEWEST_FIRST
     new = [o.path for o in directories if many and o.path != ROOT]
-    small, single = _small_files(new if fills else [], arriving, find)
-    contents = [_arrive(a, find) for a in single]
+    small, single = _small_files(new if fills else [], new_files, find)
+    contents = [_arrive(a, find) for a in (*arriving, *single)]
     sizes = {o.path: _content_bytes(o) for o in contents}
     large = {path for path, size in sizes.items() if size > JOB_BYTES // 4}
     # Large files are sent last, so their directories are made before.
@@ -122,47 +123,55 @@ def plan(
     contents += [_arrive(a, find) for path in small if path not in tops for a in small[path]]
     directories = [o._replace(files=files[o.path]) if o.path in tops else o for o in directories]
     first = [
-        *_make_way(actions, blocked),
+        *_make_way(others, blocked),
         *(o for o in directories if o.path not in tops),
     ]
     gathered = [o for o in directories if o.path in tops]
     coming = _in_tree_order(contents + gathered, large) if many else _newest_first(contents)
     last = [
         operation
-        for operation in _removals(actions)
+        for operation in _removals(others)
         if not any(is_below(operation.path, path) for path in blocked)
     ]
-    dressing = list(_dressing(actions, target, moved))
+    above = {*new_files, *(split(a.path)[0] for a in (*others, *moved) if a.path)}
+    dressing = list(_dressing(others, above, target))
     steps = [portions(first), portions(coming, tops), portions(last), portions(dressing)]
     return [step for step in steps if step]
 
 
+def _part(
+    actions: Iterable[PathChange],
+) -> tuple[dict[bytes, list[PathChange]], list[PathChange]]:
+    """Files where nothing was, by the directory that they are in, and all other actions.
+
+    There may be a million of the former: each is looked at as seldom as can be.
+    """
+    new_files: dict[bytes, list[PathChange]] = {}
+    others = []
+    for action in actions:
+        _, path, new, old = action
+        if old is None and new is not None and new[0] == FILE:
+            new_files.setdefault(path.rpartition(b"/")[0], []).append(action)
+        else:
+            others.append(action)
+    return new_files, others
+
+
 def _small_files(
     directories: Iterable[bytes],
-    arriving: Sequence[PathChange],
+    new_files: Mapping[bytes, Sequence[PathChange]],
     find: Callable[[TreeEntry], bytes | None],
 ) -> tuple[dict[bytes, list[PathChange]], list[PathChange]]:
-    """Part what arrives: the small new files in each of the new `directories`, and the rest.
-
-    There may be a million: no more is called for each than what must be.
-    """
-    small = dict[bytes, list[PathChange]]((path, []) for path in directories)
-    if not small:
-        return small, list(arriving)
-    rest = []
-    for action in arriving:
-        inside, new = small.get(action.path.rpartition(b"/")[0]), action.new
-        if (
-            inside is not None
-            and action.old is None
-            and new is not None
-            and new[0] == Kind.FILE
-            and new.size < FILE_BYTES
-            and find(new) is None
-        ):
-            inside.append(action)
-        else:
-            rest.append(action)
+    """Part new files: the small ones in each of the new `directories`, and the rest."""
+    small: dict[bytes, list[PathChange]] = {path: [] for path in directories}
+    rest: list[PathChange] = []
+    for directory, inside in new_files.items():
+        own = small.get(directory)
+        for action in inside:
+            new = action.new
+            assert new is not None
+            is_small = own is not None and new.size < FILE_BYTES and find(new) is None
+            (own if own is not None and is_small else rest).append(action)
     return small, rest
 
 
@@ -184,11 +193,13 @@ def is_last(operation: Operation, action: PathChange) -> bool:
 
 
 def _dressing(
-    actions: Sequence[PathChange], target: Tree, moved: Sequence[PathChange]
+    actions: Sequence[PathChange],
+    above: AbstractSet[bytes],
+    target: Tree,
 ) -> Iterator[Operation]:
     """What can be done to directories only when nothing is to be put into them any more.
 
-    One that nobody changed, but in which something was done, gets back the time it had.
+    One of `above` that nobody changed, but in which something was done, gets back the time it had.
     """
     own = {a.path for a in actions}
     for action in actions:
@@ -199,7 +210,7 @@ def _dressing(
             yield Operation(Do.DRESS, action.path, new, action.old)
         elif new.mode & _OPEN != _OPEN or new.mtime_ns:
             yield Operation(Do.DRESS, action.path, new, None)
-    for path in sorted({split(a.path)[0] for a in (*actions, *moved) if a.path} - own):
+    for path in sorted(above - own):
         entry = target.get(path)
         if entry is not None and entry.is_directory and entry.mtime_ns:
             yield Operation(Do.DRESS, path, entry, None)
@@ -241,7 +252,10 @@ def _removals(actions: Iterable[PathChange]) -> list[Operation]:
 
 
 def _finder(
-    actions: Sequence[PathChange], target: Tree, blocked: Sequence[bytes]
+    new_files: Mapping[bytes, Sequence[PathChange]],
+    others: Sequence[PathChange],
+    target: Tree,
+    blocked: Sequence[bytes],
 ) -> Callable[[TreeEntry], bytes | None]:
     """What finds a file of the target's that has some content already, where that stays for now.
 
@@ -250,17 +264,18 @@ def _finder(
     """
     found = {
         a.old.tail: a.path
-        for a in actions
+        for a in others
         if a.new is None and a.old is not None and a.old.is_file and a.old.is_hashed and a.old.size
         if not any(is_below(a.path, top) for top in blocked)
     }
     wanted = {
         a.new.tail
-        for a in actions
-        if a.new is not None and a.old is None and _may_be_copied(a.new) and a.new.is_hashed
+        for inside in new_files.values()
+        for a in inside
+        if a.new is not None and a.new.is_hashed and _may_be_copied(a.new)
     }
     if wanted - found.keys():
-        touched = {a.path for a in actions if a.new is not None and a.old is not None}
+        touched = {a.path for a in others if a.new is not None and a.old is not None}
         for path, entry in target.walk():
             if (
                 _may_be_copied(entry)
@@ -269,6 +284,8 @@ def _finder(
                 and not any(is_below(path, top) for top in blocked)
             ):
                 found.setdefault(entry.tail, path)
+    if not found:
+        return lambda _: None
     return lambda entry: found.get(entry.tail) if entry.is_hashed and entry.size else None
 
 

@@ -24,7 +24,7 @@ from kled_sync.decide.comparing import (
 )
 from kled_sync.decide.folding import indistinct
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide, Verdict, decide
-from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence, has_mode, is_directory
+from kled_sync.tree.entry import EXECUTABLE, FILE, Kind, TreeEntry, essence, has_mode, is_directory
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import Tree
 
@@ -184,25 +184,27 @@ class Reconciler:
         above = directory + b"/" if directory else b""
         sides = 0
         refused = self._indistinct(directory, names) if self._terms.folding else {}
-        mark = len(self._out.actions)
+        actions, to_beta = self._out.actions, SyncSide.BETA
+        mark = len(actions)
         for name in sorted(names):
             a, b, o = alpha.get(name), beta.get(name), agreed.get(name)
-            if self._is_settled(a, b, o):
+            is_new = a is not None and a[0] == FILE and b is None and o is None
+            if is_new and self._copies and name not in refused:
+                # By far the most: a file that is new on one side.
+                actions.append(PathChange(to_beta, above + name, a, None))
+                sides = _BOTH
+            elif self._is_settled(a, b, o):
                 sides = _BOTH
             elif name in refused:
                 reason = f"one side cannot tell its name from {shown(refused[name])}"
                 self._out.skipped.append(Conflict(above + name, reason, is_problem=True))
                 sides |= _sides(a, b)
-            elif o is None and b is None and a is not None and a[0] == Kind.FILE and self._copies:
-                # By far the most: a file that is new on one side.
-                self._out.actions.append(PathChange(SyncSide.BETA, above + name, a, None))
-                sides = _BOTH
-            elif a is None and b is not None and b == o and b[0] == Kind.FILE and self._deletes:
-                self._out.actions.append(PathChange(SyncSide.BETA, above + name, None, b))
+            elif a is None and b is not None and b == o and b[0] == FILE and self._deletes:
+                actions.append(PathChange(to_beta, above + name, None, b))
             else:
                 sides |= self._look(above + name, a, b, o, deep=deep)
         if refused:
-            gone = {action.path for action in self._out.actions[mark:] if action.new is None}
+            gone = {action.path for action in actions[mark:] if action.new is None}
             if not gone.isdisjoint(above + winner for winner in refused.values()):
                 self._out.again.add(directory)
         return sides
@@ -217,7 +219,7 @@ class Reconciler:
 
     def _is_settled(self, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> bool:
         """Whether both sides have the same file, and nothing is to be noted of it."""
-        if a is None or a != b or a[0] != Kind.FILE:
+        if a is None or a != b or a[0] != FILE:
             return False
         return self._terms.quick or (a == o and a.is_hashed)
 

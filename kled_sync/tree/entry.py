@@ -25,7 +25,7 @@ _TIME_MIN_NS, _TIME_MAX_NS = -(2**63), 2**63 - 1
 MODE_BITS: Final = 0o7777
 # The one permission bit that a portable sync looks at.
 EXECUTABLE: Final = 0o100
-_FILE, _HIGH_MODE_MAX = 1, MODE_BITS >> 8
+_HIGH_MODE_MAX: Final = MODE_BITS >> 8
 
 
 _PLAIN: Final = {
@@ -46,6 +46,14 @@ class Kind(IntEnum):
     PROBLEM = 6  # it cannot be read, or cannot be there
 
 
+# As plain numbers, which are compared a million times: a member is found and compared in five
+# times as long.
+FILE: Final = int(Kind.FILE)
+DIRECTORY: Final = int(Kind.DIRECTORY)
+LINK: Final = int(Kind.LINK)
+IGNORED: Final = int(Kind.IGNORED)
+
+
 class TreeEntry(PackableEntry):
     """One entry. Equal bytes are equal entries."""
 
@@ -58,15 +66,15 @@ class TreeEntry(PackableEntry):
     @property
     def is_frozen(self) -> bool:
         """Whether nothing may be done with it."""
-        return self[0] >= Kind.IGNORED
+        return self[0] >= IGNORED
 
     @property
     def is_directory(self) -> bool:
-        return self[0] == Kind.DIRECTORY
+        return self[0] == DIRECTORY
 
     @property
     def is_file(self) -> bool:
-        return self[0] == Kind.FILE
+        return self[0] == FILE
 
     @property
     def mode(self) -> int:
@@ -89,7 +97,7 @@ class TreeEntry(PackableEntry):
     @property
     def is_hashed(self) -> bool:
         """False for a file whose content nobody has read."""
-        return self[0] != Kind.FILE or len(self) > _HEAD.size
+        return self[0] != FILE or len(self) > HEAD_BYTES
 
     def is_arrived(self, found: TreeEntry | None) -> bool:
         """Whether `found` is what this was to become on the other side, as far as it is known."""
@@ -142,15 +150,15 @@ def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> TreeE
 
 def pack_file(mode: int, mtime_ns: int, size: int) -> bytes:
     """A file's entry without its digest, which follows."""
-    return _HEAD.pack(_FILE, mode & MODE_BITS, bounded_time(mtime_ns), size)
+    return _HEAD.pack(FILE, mode & MODE_BITS, bounded_time(mtime_ns), size)
 
 
 def make_directory(mode: int, mtime_ns: int = 0) -> TreeEntry:
-    return TreeEntry(_HEAD.pack(Kind.DIRECTORY, mode & MODE_BITS, bounded_time(mtime_ns), 0))
+    return TreeEntry(_HEAD.pack(DIRECTORY, mode & MODE_BITS, bounded_time(mtime_ns), 0))
 
 
 def make_link(target: bytes, mtime_ns: int = 0) -> TreeEntry:
-    head = _HEAD.pack(Kind.LINK, 0o777, bounded_time(mtime_ns), len(target))
+    head = _HEAD.pack(LINK, 0o777, bounded_time(mtime_ns), len(target))
     return TreeEntry(head + target)
 
 
@@ -166,11 +174,11 @@ def check_entry(data: object) -> TreeEntry:
     if not isinstance(data, bytes) or not _HEAD.size <= len(data) <= _HEAD.size + _TAIL_BYTES_MAX:
         raise ProtocolError("sync_entry_refused", "an entry has an invalid length")
     entry, tail = TreeEntry(data), len(data) - _HEAD.size
-    if not Kind.FILE <= entry[0] <= Kind.PROBLEM or entry.mode > MODE_BITS:
+    if not FILE <= entry[0] <= Kind.PROBLEM or entry.mode > MODE_BITS:
         raise ProtocolError("sync_entry_refused", f"an entry of kind {entry[0]}")
     if entry.is_file and tail not in {0, DIGEST_BYTES}:
         raise ProtocolError("sync_entry_refused", f"a digest of {tail} bytes")
-    if entry[0] == Kind.LINK and not is_link_target(entry.tail):
+    if entry[0] == LINK and not is_link_target(entry.tail):
         raise ProtocolError("sync_entry_refused", "a link that leads nowhere")
     return entry
 
@@ -200,7 +208,7 @@ def essence(entry: TreeEntry | None, mode_mask: int) -> bytes:
     if entry is None:
         return b""
     kind = entry[0]
-    if kind == Kind.LINK or (kind == Kind.DIRECTORY and mode_mask == EXECUTABLE):
+    if kind == LINK or (kind == DIRECTORY and mode_mask == EXECUTABLE):
         mode_mask = 0
     mode = entry[1] & mode_mask >> 8, entry[2] & mode_mask & 0xFF
     return bytes((kind, *mode)) + entry[_HEAD.size :]

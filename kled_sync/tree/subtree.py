@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar
 
 from blake3 import blake3
 
-from kled_sync.tree.entry import HEAD_BYTES, Kind
+from kled_sync.tree.entry import DIRECTORY, FILE, HEAD_BYTES, IGNORED
 from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import join
 
@@ -65,9 +65,9 @@ def content_digest(
     tail = start + HEAD_BYTES
     for name, entry in zip(found.names(), found.entries(), strict=True):
         kind, below = entry[start], b""
-        if kind >= Kind.IGNORED or (kind == Kind.FILE and len(entry) == tail):
+        if kind >= IGNORED or (kind == FILE and len(entry) == tail):
             return None
-        if kind == Kind.DIRECTORY:
+        if kind == DIRECTORY:
             digest = content_digest(join(top, name), packed, start)
             if digest is None:
                 return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kled_sync.tree.directories import Directories
-from kled_sync.tree.entry import Kind, TreeEntry
+from kled_sync.tree.entry import FILE, TreeEntry
 from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import ROOT, is_below, join, split
 
@@ -52,7 +52,7 @@ class Tree:
     def renew(self, directory: bytes, files: PackedEntries) -> None:
         """Replace the entries of files that are in the directory already; others stay."""
         there = self.directories.packed(directory)
-        if there.is_named_like(files) and {entry[0] for entry in there.entries()} == {Kind.FILE}:
+        if there.is_named_like(files) and {entry[0] for entry in there.entries()} == {FILE}:
             self.directories.use(directory, files)
             return
         children, found = self.children(directory), _entries(files)

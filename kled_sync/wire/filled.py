@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from kled_sync.tree.entry import HASHED_FILE_BYTES, MODE_BITS, Kind, TreeEntry
+from kled_sync.tree.entry import FILE, HASHED_FILE_BYTES, MODE_BITS, TreeEntry
 from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import are_plain_names, check_path
 from kled_wire.errors import ProtocolError
@@ -90,7 +90,7 @@ class SuppliedFolder(NamedTuple):
         if len(entries) != len(names) * HASHED_FILE_BYTES:
             raise ProtocolError("sync_message_refused", "another number of entries than of files")
         kinds = {*entries[::HASHED_FILE_BYTES]}
-        if not kinds <= {0, Kind.FILE} or max(entries[1::HASHED_FILE_BYTES]) > _MODE_MAX:
+        if not kinds <= {0, FILE} or max(entries[1::HASHED_FILE_BYTES]) > _MODE_MAX:
             raise ProtocolError("sync_entry_refused", "an entry of a directory's files is no file")
         return PackedEntries.of_rows(names, entries) if 0 not in kinds else None
 

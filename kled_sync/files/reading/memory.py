@@ -15,6 +15,8 @@ from typing import Final
 
 from kled_sync.tree.directories import Directories
 from kled_sync.tree.entry import (
+    DIRECTORY,
+    FILE,
     MODE_BITS,
     Kind,
     TreeEntry,
@@ -29,10 +31,8 @@ from kled_sync.wire.messages import Named
 
 _STAMP: Final = struct.Struct(">qQ")
 # The stamp and the entry of a file, without its digest.
-_FILE: Final = struct.Struct(">qQBHqQ")
+_FILE_HEAD: Final = struct.Struct(">qQBHqQ")
 _NEVER: Final = _STAMP.pack(0, 0)
-# As plain numbers, which are compared a million times.
-_REGULAR, _DIRECTORY = int(Kind.FILE), int(Kind.DIRECTORY)
 # The kernel's clock for files ticks every 1 to 10 ms. Filesystems that have whole seconds alone
 # (ext3, HFS+, an ext4 with small inodes) round down to them, FAT to every second one.
 _TICK_NS: Final = 50_000_000
@@ -71,7 +71,7 @@ class SeenEntry(PackableEntry):
 
     def is_still(self, found: os.stat_result) -> bool:
         """Whether the file has not changed since it was seen."""
-        if self[_STAMP.size] == _REGULAR:
+        if self[_STAMP.size] == FILE:
             return stat.S_ISREG(found.st_mode) and self.startswith(_pack_seen(found))
         if self[: _STAMP.size] != stamp_of(found):
             return False
@@ -84,20 +84,20 @@ class SeenEntry(PackableEntry):
 
     @property
     def is_directory(self) -> bool:
-        return self[_STAMP.size] == _DIRECTORY
+        return self[_STAMP.size] == DIRECTORY
 
     @property
     def is_file(self) -> bool:
-        return self[_STAMP.size] == _REGULAR
+        return self[_STAMP.size] == FILE
 
     @property
     def size(self) -> int:
         """The size of a file in bytes."""
-        return int.from_bytes(self[_FILE.size - 8 : _FILE.size], "big")
+        return int.from_bytes(self[_FILE_HEAD.size - 8 : _FILE_HEAD.size], "big")
 
     def with_digest(self, digest: bytes) -> SeenEntry:
         """The same file, its content known."""
-        return SeenEntry(self[: _FILE.size] + digest)
+        return SeenEntry(self[: _FILE_HEAD.size] + digest)
 
 
 def _pack_seen(found: os.stat_result) -> bytes:
@@ -111,7 +111,7 @@ def _pack_seen(found: os.stat_result) -> bytes:
 
 def _pack_file(found: os.stat_result, ctime_ns: int, mtime_ns: int) -> bytes:
     mode = found.st_mode & MODE_BITS
-    return _FILE.pack(ctime_ns, found.st_ino, _REGULAR, mode, mtime_ns, found.st_size)
+    return _FILE_HEAD.pack(ctime_ns, found.st_ino, FILE, mode, mtime_ns, found.st_size)
 
 
 def stamp_of(found: os.stat_result) -> bytes:
