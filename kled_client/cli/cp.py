@@ -51,4 +51,6 @@ async def _copy(invocation: Invocation, plan: CopyPlan, recurse: bool) -> None:
     if copying.problems:
         for problem in copying.problems[:_PROBLEMS_MAX]:
             invocation.output.note(problem.shown())
-        raise KledError("copy_incomplete", f"{len(copying.problems)} paths could not be copied")
+        count = len(copying.problems)
+        words = f"{count} path{'' if count == 1 else 's'} could not be copied"
+        raise KledError("copy_incomplete", words)

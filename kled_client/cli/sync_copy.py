@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -147,7 +149,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
 
     async def confirm(plan: Plan) -> bool:
         if options["itemize"] or dry_run:
-            _show(invocation, plan)
+            _show(invocation, plan, os.fsencode(PurePath(wish.source.path).name))
         if dry_run:
             return False
         return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
@@ -160,7 +162,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
     return 0
 
 
-def _show(invocation: Invocation, plan: Plan) -> None:
+def _show(invocation: Invocation, plan: Plan, source_name: bytes) -> None:
     from kled_client.sync.itemize import event, itemize, place_in_list  # noqa: PLC0415
 
     actions = sorted([*plan.actions, *plan.others()], key=place_in_list)
@@ -169,7 +171,7 @@ def _show(invocation: Invocation, plan: Plan) -> None:
         invocation.output.json_lines(event(*row) for row in rows)
     else:
         for row in rows:
-            invocation.output.line(itemize(*row))
+            invocation.output.line(itemize(*row, root=source_name))
 
 
 def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:
@@ -196,4 +198,6 @@ def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: f
     if problems:
         for line in problems[:_PROBLEMS_MAX]:
             output.note(line)
-        raise KledError("sync_incomplete", f"{len(problems)} paths could not be copied")
+        count = len(problems)
+        words = f"{count} path{'' if count == 1 else 's'} could not be copied"
+        raise KledError("sync_incomplete", words)

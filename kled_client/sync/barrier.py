@@ -37,10 +37,11 @@ def is_same(one: WorkspaceRef | None, other: WorkspaceRef) -> bool:
 def incomplete(name: str, status: dict[str, Any]) -> KledError | None:
     """What the two sides of a sync differ in after a flush that ended with `status`."""
     hint = f"kled sync status {name}"
-    if status.get("lacking_total"):
-        words = f"{status['lacking_total']} paths of {name} could not be copied"
+    if lacking := status.get("lacking_total"):
+        words = f"{lacking} path{'' if lacking == 1 else 's'} of {name} could not be copied"
         return KledError("sync_incomplete", words, hint=hint)
-    if status.get("conflicts_total"):
-        words = f"{name} has {status['conflicts_total']} conflicts; the rest is the same"
+    if conflicts := status.get("conflicts_total"):
+        plural = "" if conflicts == 1 else "s"
+        words = f"{name} has {conflicts} conflict{plural}; the rest is the same"
         return ConflictError("sync_conflicts", words, hint=hint)
     return None

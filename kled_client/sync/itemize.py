@@ -30,14 +30,16 @@ def place_in_list(action: PathChange) -> tuple[bytes, int, bytes]:
     return (path.rpartition(b"/")[0], 0 if new is None else 2, path)
 
 
-def itemize(action: PathChange, letters: str = "", leader: bytes | None = None) -> str:
+def itemize(
+    action: PathChange, letters: str = "", leader: bytes | None = None, *, root: bytes = b""
+) -> str:
     """One line: `>f+++++++++ name`; rsync(1) says what the letters mean.
 
-    `letters` are of what is no part of an entry; `leader` is the path whose other name this gets.
+    `letters` are of what is no part of an entry; `leader` is the path whose other name this gets;
+    `root` is what the root is called where it is no directory.
     """
     new, old = action.new, action.old
-    entry = old if new is None else new
-    name = shown(action.path) + ("/" if entry is not None and entry.is_directory else "")
+    name = shown(action.path) if leader is not None else _named(action, root)
     if new is None:
         return f"*deleting   {name}"
     letter = _LETTERS.get(new.kind, "f")
@@ -51,6 +53,16 @@ def itemize(action: PathChange, letters: str = "", leader: bytes | None = None) 
         moved = ">" if new.is_file else "c"
         return f"{moved}{letter}+++++++++ {name}"
     return f"{_moved(new, old)}{letter}{_changes(new, old, letters)} {name}"
+
+
+def _named(action: PathChange, root: bytes) -> str:
+    entry = action.old if action.new is None else action.new
+    if entry is not None and entry.is_directory:
+        return f"{shown(action.path)}/"
+    name = shown(action.path or root)
+    if action.new is not None and action.new.kind is Kind.LINK:
+        return f"{name} -> {shown(action.new.tail)}"
+    return name
 
 
 def _moved(new: TreeEntry, old: TreeEntry) -> str:

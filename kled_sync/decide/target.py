@@ -22,15 +22,20 @@ class CpWish:
     inside: bool = False
 
 
+def names_contents(source: bytes) -> bool:
+    """Whether not `source` is meant but what is in it, a link to it followed: `dir/`, `.`."""
+    return source.rpartition(b"/")[2] in _NAMELESS
+
+
 def target_of(source: bytes, destination: bytes, *, is_directory: bool) -> tuple[bytes, bytes]:
     """Where `source` goes to; and if something is a directory there, under which name in it.
 
     `dir` goes into the destination under its name, `dir/` is the destination afterwards. A file
     goes into a directory, or is called as the destination says.
     """
-    name = source.rpartition(b"/")[2]
-    if name in _NAMELESS:
+    if names_contents(source):
         return destination, b""
+    name = source.rpartition(b"/")[2]
     inside = destination.rstrip(b"/") + b"/" + name if destination != b"/" else b"/" + name
     if is_directory or destination.endswith(b"/"):
         return inside, b""

@@ -48,6 +48,9 @@ class Root:
         except FileNotFoundError as exc:
             text = f"{os.fsdecode(above)}: {exc.strerror}"
             raise NotFoundError("file_not_found", text) from exc
+        except FileExistsError as exc:
+            text = f"{os.fsdecode(above)} is not a directory"
+            raise InputError("sync_root_invalid", text) from exc
         except OSError as exc:
             text = f"{os.fsdecode(above)} cannot be opened: {exc.strerror}"
             raise InputError("sync_root_invalid", text) from exc

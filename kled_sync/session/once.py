@@ -13,7 +13,7 @@ from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.decide.safety import count_deletions
-from kled_sync.decide.target import target_of
+from kled_sync.decide.target import names_contents, target_of
 from kled_sync.files.options import Options
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.attributes.copied import AttributePass
@@ -23,7 +23,7 @@ from kled_sync.session.sides.side import SideState, folding
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
-from kled_wire.errors import KledError, NotFoundError
+from kled_wire.errors import InputError, KledError, NotFoundError
 
 # Files that changed while they were brought over, and the like, are looked at again.
 _TRIES = 3
@@ -140,7 +140,9 @@ class OneSync:
             self._check()
             outcome = await self._decide(part)
             if not tries:
-                result.skipped += outcome.skipped + outcome.conflicts
+                # One way, a conflict is what is in the way at the destination.
+                result.skipped += outcome.skipped
+                result.skipped += [c._replace(is_problem=True) for c in outcome.conflicts]
             if is_first and not await confirm(await self._plan(outcome)):
                 return
             if is_first:
@@ -197,12 +199,23 @@ class OneSync:
         self._terms = replace(self._terms, folding=folding(self._sides))
 
     async def _open_source(self, alpha: SideState) -> None:
-        await alpha.open(self._wish.source, replace(self._wish.options, reads_only=True))
+        source = self._wish.source
+        follow = names_contents(source)
+        await alpha.open(source, replace(self._wish.options, reads_only=True, follow=follow))
+        if alpha.facts.get("there") is False:
+            raise _missing(alpha)
+        if follow:
+            _check_directory(alpha)
 
     async def _open_target(self, alpha: SideState, beta: SideState) -> None:
+        """Where only what is in the source is meant, the destination may be a link to a folder."""
         wish, is_directory = self._wish, alpha.facts.get("directory") is True
         path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
-        await beta.open(path, replace(wish.options, into=into, withhold=wish.attributes.xattrs))
+        follow = names_contents(wish.source)
+        withhold = wish.attributes.xattrs
+        await beta.open(path, replace(wish.options, into=into, follow=follow, withhold=withhold))
+        if follow and beta.facts.get("there") is True:
+            _check_directory(beta)
 
     async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -214,7 +227,7 @@ class OneSync:
         state = self._sides[SyncSide.ALPHA]
         root = state.tree.root
         if root is None:
-            raise NotFoundError("file_not_found", f"{_name(state)}: no such file or directory")
+            raise _missing(state)
         if root.is_frozen:
             words = root.tail.decode("utf-8", "replace")
             raise KledError("sync_source_unreadable", f"{_name(state)}: {words}")
@@ -243,6 +256,16 @@ class OneSync:
 
 
 _WORTH_ANOTHER = frozenset({"damaged", "base_gone", "changed"})
+
+
+def _missing(state: SideState) -> NotFoundError:
+    return NotFoundError("file_not_found", f"{_name(state)}: no such file or directory")
+
+
+def _check_directory(state: SideState) -> None:
+    """Raises InputError("sync_root_invalid")."""
+    if state.facts.get("directory") is False:
+        raise InputError("sync_root_invalid", f"{_name(state)} is not a directory")
 
 
 def _name(state: SideState) -> str:

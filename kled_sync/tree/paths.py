@@ -9,7 +9,6 @@ import re
 from typing import Final
 
 from kled_wire.errors import ProtocolError
-from kled_wire.text import printable
 
 ROOT: Final = b""
 # Linux and macOS: limits.h, NAME_MAX and PATH_MAX. A path below a root may be longer than one
@@ -83,8 +82,15 @@ def is_below(path: bytes, directory: bytes) -> bool:
 
 
 def shown(path: bytes) -> str:
-    """A path for people; what is no text is escaped."""
-    return printable(path.decode("utf-8", "backslashreplace")) or "."
+    """A path for people; what is no text, or not to be seen, is escaped: no two look alike."""
+    text = path.decode("utf-8", "backslashreplace")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text or "."
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _refused(path: object) -> ProtocolError:

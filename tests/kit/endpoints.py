@@ -94,9 +94,10 @@ async def copy_once(
     attributes: AttributeWish = NOTHING,
     meanwhile: Callable[[], None] = lambda: None,
     holds: dict[SyncSide, Hold] | None = None,
+    contents: bool = True,
 ) -> tuple[Result, dict[SyncSide, Peer]]:
     """`kled sync push`, between two folders of this machine; `meanwhile` is called when it is
-    known what is to be done.
+    known what is to be done. `contents`: of a folder what is in it goes to the target.
     """
 
     async def confirm(plan: Plan) -> bool:
@@ -105,7 +106,7 @@ async def copy_once(
         meanwhile()
         return yes
 
-    slash = b"/" if source.is_dir() else b""
+    slash = b"/" if contents and source.is_dir() else b""
     wish = Wish(
         source=os.fsencode(source) + slash,
         destination=os.fsencode(target),
