@@ -280,8 +280,7 @@ TESTED_BY = {
     "provider/test_docs.py": "kled_provider/reference",
     "provider/test_every_shape.py": "kled_provider/plugin/checks",
     "provider/test_parameters.py": """
-        kled_provider/kled/parameters/parameter kled_provider/kled/parameters/preset
-        kled_provider/kled/parameters/regex_process
+        kled_provider/kled/parameters/preset kled_provider/kled/parameters/regex_process
     """,
     "provider/test_standalone.py": """
         kled_provider/__main__ kled_provider/environment_host kled_provider/handshake

@@ -51,7 +51,6 @@ def choose_values(
         choice.parameters,
         asked=None if asked is None else asked.parameters,
         applied=applied,
-        is_made=now_is.outputs is not None,
     )
 
 

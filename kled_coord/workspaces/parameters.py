@@ -68,14 +68,12 @@ def decide_parameters(
     *,
     asked: Sequence[TemplateParameter] | None = None,
     applied: TemplateVersion | None = None,
-    is_made: bool = False,
 ) -> Parameters:
     """The values for a build of `version`: what was given, over what was kept.
 
     `asked` are the parameters that Terraform has with these answers; None: it was not asked, and
-    none of them changes. `applied` is the version that the kept ones were for; once the workspace
-    `is_made`, what is immutable stays. So does what a parameter had, for as long as it is not there
-    (`count = 0`). Raises InputError.
+    none of them changes. `applied` is the version that the kept ones were for. What a parameter had
+    stays for as long as it is not there (`count = 0`). Raises InputError.
     """
     names = {variable.name for variable in version.variables}
     values = {**kept.plain, **kept.secret, **given}
@@ -88,8 +86,6 @@ def decide_parameters(
         raise _missing(version, missing)
     if asked is not None:
         _check_asked(version, asked, values)
-    if is_made:
-        _check_unchanged(asked or (), kept, given)
     former = names | {variable.name for variable in (applied or version).variables}
     chosen = split_parameters(version, values)
     parameters = {name: value for name, value in kept.plain.items() if name not in former}
@@ -136,20 +132,6 @@ def _check_asked(
             )
     if missing:
         raise _missing(version, missing)
-
-
-def _check_unchanged(
-    asked: Iterable[TemplateParameter], kept: Parameters, given: Mapping[str, str]
-) -> None:
-    for each in asked:
-        had = kept.plain.get(each.name)
-        if not each.mutable and had is not None and given.get(each.name, had) != had:
-            raise InputError(
-                "parameter_immutable",
-                f"parameter {_shown(each.name)} cannot be changed once the workspace is made; "
-                f"it is {_shown(had)}",
-                hint="make another workspace for another value",
-            )
 
 
 def split_parameters(version: TemplateVersion, values: Mapping[str, str]) -> Parameters:

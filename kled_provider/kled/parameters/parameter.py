@@ -86,7 +86,11 @@ SCHEMA = Schema(
         optional("display_name", "Name to display; by default `name`."),
         optional("description", "Description, in Markdown."),
         optional("icon", "Path or URL of an icon."),
-        flag("mutable", "Whether the owner may choose another value later."),
+        flag(
+            "mutable",
+            "Whether the owner may choose another value later. Where not, that is possible only "
+            "once another version of the template refuses the value.",
+        ),
         flag(
             "ephemeral",
             "Whether the value applies to one build only; needs `mutable` and a default.",
@@ -133,9 +137,9 @@ class ParameterData(DataSource):
         name, default = declared["name"], declared["default"]
         previous = workspace["previous_parameters"].get(name)
         value = workspace["parameters"].get(name, default)
-        pattern = regex_of(declared)
-        matches = pattern is None or value is None or await is_match(pattern, value)
-        problem = value_problem(declared, value, previous, matches=matches)
+        if previous not in (None, value) and await _problem(declared, previous, None):
+            previous = None  # the template has changed: it must be possible to choose another one
+        problem = await _problem(declared, value, previous)
         shown = usable_value(declared, None) if value is None else value
         told = {**plain_declaration(declared), "value": shown, "error": problem}
         goes_on = await context.host.tell_parameter(told)
@@ -147,3 +151,10 @@ class ParameterData(DataSource):
             rule["min_disabled"] = rule["min"] is None
             rule["max_disabled"] = rule["max"] is None
         return {**declared, "id": name, "optional": default is not None, "value": value}
+
+
+async def _problem(declared: Values, value: str | None, previous: str | None) -> str | None:
+    """As `value_problem`."""
+    pattern = regex_of(declared)
+    matches = pattern is None or value is None or await is_match(pattern, value)
+    return value_problem(declared, value, previous, matches=matches)

@@ -63,10 +63,10 @@ def declaration_problems(config: Values) -> list[Diagnostic]:
 def value_problem(
     declared: Values, value: str | None, previous: str | None, *, matches: bool
 ) -> str | None:
-    """Say why a value cannot be; `previous` is that of the last build, None: there was none.
+    """Say why a value cannot be; `previous` is that of the last build, None: none that binds.
 
     None as the value: nothing was chosen, and there is no default. `matches` says whether it fits
-    the declaration's regular expression (matching.py).
+    the declaration's regular expression (regex_process.py).
     """
     if value is None:
         return "A value is needed: there is no default."

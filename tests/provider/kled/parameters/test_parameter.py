@@ -1,0 +1,61 @@
+"""A parameter as it is read: what the last build had binds while the template has room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from kled_provider.kled.parameters.parameter import SCHEMA, ParameterData
+from kled_provider.plugin.resource import Context
+from kled_provider.plugin.values import conform_object
+
+
+class AskingHost:
+    """A workspace with values, and what it is told."""
+
+    def __init__(self, chosen: str, previous: str) -> None:
+        self._parameters = {"parameters": {"p": chosen}, "previous_parameters": {"p": previous}}
+        self.error: str | None = None
+
+    async def workspace(self) -> Mapping[str, Any]:
+        return self._parameters
+
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
+        self.error = parameter["error"]
+        return True
+
+
+async def _error(chosen: str, previous: str, **declared: Any) -> str:
+    host = AskingHost(chosen, previous)
+    config = conform_object({"name": "p", **declared}, SCHEMA)
+    context = Context(host=host, keep=lambda _values: None)  # type: ignore[arg-type]  # part of one
+    await ParameterData().read(context, config)
+    return host.error or ""
+
+
+EU = {"option": [{"name": "EU", "value": "eu"}, {"name": "Asia", "value": "asia"}]}
+LOWER = {"validation": [{"regex": "^[a-z]+$", "error": "lower-case letters"}]}
+GROWS = {"type": "number", "mutable": True}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "previous", "declared", "error"),
+    [
+        ("asia", "eu", EU, "cannot be changed"),
+        ("eu", "us", EU, ""),
+        ("us", "us", EU, "not one of the options"),
+        ("7", "large", {"type": "number"}, ""),
+        ("abc", "ABC", LOWER, ""),
+        ("abc", "abd", LOWER, "cannot be changed"),
+        ("7", "8", {**GROWS, "validation": [{"max": 9, "monotonic": "increasing"}]}, "only grow"),
+        ("9", "50", {**GROWS, "validation": [{"max": 9, "monotonic": "increasing"}]}, ""),
+    ],
+)
+async def test_what_no_longer_fits_can_be_changed(
+    chosen: str, previous: str, declared: dict[str, Any], error: str
+) -> None:
+    found = await _error(chosen, previous, **declared)
+    assert error in found
+    assert bool(error) == bool(found)
