@@ -125,7 +125,8 @@ def _translated(address: str) -> Iterator[None]:
     try:
         yield
     except GrpcError as error:
-        raise ContainerdError(error.status, f"containerd: {error}") from error
+        text = " ".join(str(error).split())  # what a runtime has printed may have more lines
+        raise ContainerdError(error.status, f"containerd: {text}") from error
     except WireError as error:
         text = f"containerd at {address} answered what is no message of its API: {error}"
         raise ContainerdError(GrpcStatus.UNKNOWN, text) from error

@@ -38,7 +38,7 @@ from kled_provider.kata.container.identity import (
 from kled_provider.kata.container.making.checking import check_container
 from kled_provider.kata.container.making.job import Surroundings, make_job
 from kled_provider.kata.container.place import ContainerPlace, is_running
-from kled_provider.kata.container.refusals import explained_start
+from kled_provider.kata.container.refusals import explained
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.storing import TakenImage
 from kled_provider.kata.machine import KataMachine
@@ -130,7 +130,7 @@ class ContainerResource(Resource):
                     labels[LOG_LABEL] = joined.fifo
                 place.directory.keep(planned)
                 parent = (image.config.chain_ids() or [""])[-1]
-                with explained_start(planned):
+                with explained(planned):
                     rootfs = await place.lifecycle.prepare(place.id, parent, workspace_id)
                 around = Surroundings(
                     owner=place.owner,
@@ -143,7 +143,7 @@ class ContainerResource(Resource):
                     labels=labels,
                 )
                 job = await trio.to_thread.run_sync(make_job, place.id, planned, around)
-                with explained_start(planned):
+                with explained(planned):
                     record = await place.lifecycle.start(job)
                 task = await place.api.tasks.find(place.id)
                 return place.state_of((record, task), planned, runtime)
@@ -234,13 +234,14 @@ class ContainerResource(Resource):
         workspace = await context.workspace_id()
         labels = self._labels(planned, workspace, context)
         labels |= {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
-        place.directory.keep(planned)
         async with _deadline(planned, "update", _OTHER_S):
             if any(planned[name] != prior[name] for name in ("memory", "vcpus")):
                 limits = build_resources(int(planned["memory"]), float(planned["vcpus"]))
+                if is_running(found):  # before anything that says so: it may be refused
+                    with explained(planned, "The container cannot be changed"):
+                        await place.api.tasks.update(place.id, limits)
                 await place.api.containers.set_spec(found[0], with_limits(found[0].spec, limits))
-                if is_running(found):
-                    await place.api.tasks.update(place.id, limits)
+            place.directory.keep(planned)
             await place.api.containers.set_labels(found[0], labels)
             runtime, _ = await check_container(place.owner, planned, workspace, None)
             return await place.state(planned, runtime)

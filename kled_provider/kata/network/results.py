@@ -133,6 +133,12 @@ _KNOWN = (
         "Leave the address out, or choose one of the network's subnet.",
     ),
     (
+        "is subnet's gateway",
+        Subject.ADDRESS,
+        "{text}",
+        "Leave the address out, or choose another one of the network's subnet.",
+    ),
+    (
         "requested address is not",
         Subject.ADDRESS,
         "{text}",

@@ -145,6 +145,23 @@ async def test_a_changed_label_and_limit_change_the_container_that_runs(
     await kata("destroy", "-auto-approve")
 
 
+async def test_a_limit_below_what_is_used_changes_nothing(kata: Any, platform: Any) -> None:
+    """The kernel refuses it (cgroup v1, memory.txt)."""
+    held = 'command = ["/bin/sh", "-c", "head -c 90000000 /dev/zero >/m/x; echo held; sleep 1000"]'
+    held += '\n  tmpfs { target = "/m" }'
+    kata.write(template(platform, held))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    wait_until("the memory is used", Path(made["log_path"]).exists)
+    kata.write(template(platform, held).replace("128", "64"))
+    told = await refused(kata, "apply", "-auto-approve")
+    assert "The memory limit is refused" in told
+    assert ": memory = 64 " in told
+    info = platform.containerd.ctr("containers", "info", made["id"]).stdout
+    assert '"limit": 134217728' in info  # of a task that containerd makes later
+    await kata("destroy", "-auto-approve")
+
+
 async def test_with_kata_a_changed_limit_makes_a_new_vm(kata: Any, platform: Any) -> None:
     kata.write(template(platform, runc="kata"))
     await kata("apply", "-auto-approve")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kled_provider.containerd.caller import ContainerdError
-from kled_provider.kata.container.refusals import blamed, explained_start
+from kled_provider.kata.container.refusals import blamed, explained
 from kled_provider.plugin.diagnostics import DiagnosticError
 
 NOTHING: dict[str, Any] = dict.fromkeys(
@@ -61,6 +61,20 @@ RUNC = "containerd: failed to create shim task: OCI runtime create failed: runc 
         ),
         ("sysctl net.x: no such file or directory: unknown", {"sysctls": {"a": 1}}, ("sysctls",)),
         ("mounting /a to /b: no such file: unknown", {"mount": [{}]}, ("mount",)),
+        (
+            "error setting rlimits for ready process: error setting rlimit type 7: not permitted",
+            {"rlimit": [{"name": "core"}, {"name": "nofile"}]},
+            ("rlimit", 1, "hard"),
+        ),
+        (
+            "error closing exec fds: open /proc/self/fd: too many open files: unknown",
+            {"rlimit": [{"name": "nofile"}]},
+            ("rlimit", 0, "hard"),
+        ),
+        ("open /x: too many open files", {}, ()),
+        ("error setting rlimit type 99: x", {"rlimit": [{"name": "nofile"}]}, ("rlimit",)),
+        ("unable to set memory limit to 6 (current usage: 9)", {"memory": 64}, ("memory",)),
+        ("failed to write to cpu.cfs_quota_us: invalid", {"vcpus": 1}, ("vcpus",)),
         ("something else", {}, ()),
     ],
 )  # fmt: skip
@@ -71,8 +85,8 @@ def test_each_refusal_has_its_attribute(
 
 
 def test_a_containerd_that_is_not_there_is_no_attributes_fault() -> None:
-    with pytest.raises(ContainerdError), explained_start(NOTHING):
+    with pytest.raises(ContainerdError), explained(NOTHING):
         raise ContainerdError(14, "There is no containerd", hint="Start it.")
-    with pytest.raises(DiagnosticError) as caught, explained_start(NOTHING):
+    with pytest.raises(DiagnosticError) as caught, explained(NOTHING):
         raise ContainerdError(2, "no space left on device")
     assert caught.value.diagnostics[0].path == ("image",)

@@ -65,6 +65,11 @@ def test_an_error_is_one_printable_line_whatever_was_answered(answer: bytes, sai
             Subject.ADDRESS,
             "requested IP address 10.88.3.2",
         ),
+        (
+            "failed to allocate for range 0: requested ip 10.88.3.1 is subnet's gateway",
+            Subject.ADDRESS,
+            "10.88.3.1 is subnet's gateway",
+        ),
         ("exec: iptables: not found", Subject.NETWORK, "could not set its rules"),
         ("what nobody has seen", Subject.NETWORK, "bridge refuses ADD: what nobody has seen"),
     ],
