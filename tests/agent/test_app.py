@@ -17,7 +17,7 @@ from kled_wire.control import messages
 from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.http.upgrade import RequestHead
 from kled_wire.transport.prefixed import PrefixedStream
-from tests.agent.control.coordinator import Peer, converse, say, serving
+from tests.agent.control.coordinator import Answer, Peer, converse, say, serving
 from tests.agent.ssh.site import Keys
 from tests.agent.test_identity import ANSWER
 from tests.kit.processes import command_line
@@ -48,32 +48,36 @@ def _environment(url: str, state: Path) -> dict[str, str]:
     }
 
 
+def _coordinate(user_ca: str, spec: AgentSpec, up: trio.Event, down: trio.Event) -> Answer:
+    """Enroll an agent and give it `spec`; `up` is set when it has it, `down` when it has left."""
+
+    async def talk(peer: Peer) -> None:
+        await peer.greet()
+        await peer.say(messages.SetSpec(spec=spec))
+        while not isinstance(await peer.hear(), messages.SpecSet):
+            pass
+        up.set()
+        await peer.answer_pings()
+        down.set()
+
+    async def route(head: RequestHead, stream: PrefixedStream) -> None:
+        if head.path.endswith("/enroll"):
+            body = json.dumps({**ANSWER, "user_ca": user_ca}).encode()
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+            await say(answer + body)(head, stream)
+        else:
+            await converse(talk)(head, stream)
+
+    return route
+
+
 async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) -> None:
     text = f"env >{tmp_path}/said"
     last = Script(id="last", name="last", script=text, run_on_stop=True)
     spec = AgentSpec(build_id="bld_1", scripts=(last,))
-    keys = Keys.make(tmp_path)
+    user_ca = Keys.make(tmp_path).text("ca.pub").strip()
     up, down = trio.Event(), trio.Event()
-
-    async def route(head: RequestHead, stream: PrefixedStream) -> None:
-        if head.path.endswith("/enroll"):
-            body = json.dumps({**ANSWER, "user_ca": keys.text("ca.pub").strip()}).encode()
-            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
-            await say(answer + body)(head, stream)
-            return
-
-        async def talk(peer: Peer) -> None:
-            await peer.greet()
-            await peer.say(messages.SetSpec(spec=spec))
-            while not isinstance(await peer.hear(), messages.SpecSet):
-                pass
-            up.set()
-            await peer.answer_pings()
-            down.set()
-
-        await converse(talk)(head, stream)
-
-    async with serving(route) as coordinator:
+    async with serving(_coordinate(user_ca, spec, up, down)) as coordinator:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "kled_agent", "run"],
             env={
