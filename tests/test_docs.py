@@ -238,6 +238,25 @@ def test_every_page_that_the_code_names_exists() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_every_module_that_code_or_a_page_names_exists() -> None:
+    there = [f"/{path.relative_to(ROOT)}" for top in ("kled_*", "scripts", "tests")
+             for path in ROOT.glob(f"{top}/**/*.py")]  # fmt: skip
+    sources = [*ROOT.glob("kled_*/**/*.py"), *DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md"]
+    named = {
+        (path.relative_to(ROOT), next(filter(None, found)))
+        for path in sources
+        for found in re.findall(
+            r"`([a-z_/]+\.py)`|\(([a-z_/]+\.py)[,)]", path.read_text(encoding="utf-8")
+        )
+    }
+    assert len(named) > 100
+    assert [
+        f"{path}: {name}"
+        for path, name in sorted(named)
+        if not any(module.endswith(f"/{name}") for module in there)
+    ] == []
+
+
 def test_every_task_in_the_trees_of_tasks_is_a_function() -> None:
     text = section("architecture.md", "The trees of tasks")
     tasks = re.findall(r"^[│ ]*[├└]── (\S+)", text, re.MULTILINE)
