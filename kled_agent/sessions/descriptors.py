@@ -26,26 +26,8 @@ async def read_all(
     deliver: Callable[[bytes], trio.Event | None],
     priority: TypingPriority,
 ) -> None:
-    """Read to the end, giving each block to `deliver`; where it returns an event, wait for it.
-
-    The end is EOF, EIO (a terminal's last writer is gone), or that we closed the descriptor.
-    """
-    while True:
-        # Waiting first saves a read in vain for each keystroke, and gives other sessions their
-        # turn when a program floods.
-        try:
-            await descriptor.wait_readable()
-            data = os.read(descriptor.number, priority.block_bytes())
-        except BlockingIOError:
-            continue
-        except trio.ClosedResourceError:
-            return
-        except OSError as exc:
-            if exc.errno in {errno.EIO, errno.EBADF}:
-                return
-            raise
-        if not data:
-            return
+    """Read to the end, giving each block to `deliver`; where it returns an event, wait for it."""
+    while data := await _read_block(descriptor, priority.block_bytes):
         if (room := deliver(data)) is not None:
             await room.wait()
         await priority.after_block(len(data))
@@ -59,23 +41,35 @@ async def read_rest(descriptor: Descriptor, deliver: Callable[[bytes], trio.Even
     """
     left = REST_BYTES
     while left > 0:
-        try:
-            with trio.fail_after(REST_WAIT_S):
-                await descriptor.wait_readable()
-            data = os.read(descriptor.number, BLOCK_BYTES)
-        except BlockingIOError:
-            continue
-        except (trio.TooSlowError, trio.ClosedResourceError):
-            return
-        except OSError as exc:
-            if exc.errno in {errno.EIO, errno.EBADF}:
-                return
-            raise
+        data = b""
+        with trio.move_on_after(REST_WAIT_S):
+            data = await _read_block(descriptor, lambda: BLOCK_BYTES)
         if not data:
             return
         left -= len(data)
         if (room := deliver(data)) is not None:
             await room.wait()
+
+
+async def _read_block(descriptor: Descriptor, most: Callable[[], int]) -> bytes:
+    """Wait for bytes and read what is there, `most()` of it; b"" at the end.
+
+    The end is EOF, EIO (a terminal's last writer is gone), or that we closed the descriptor.
+    """
+    while True:
+        # Waiting first saves a read in vain for each keystroke, and gives other sessions their
+        # turn when a program floods.
+        try:
+            await descriptor.wait_readable()
+            return os.read(descriptor.number, most())
+        except BlockingIOError:
+            continue
+        except trio.ClosedResourceError:
+            return b""
+        except OSError as exc:
+            if exc.errno in {errno.EIO, errno.EBADF}:
+                return b""
+            raise
 
 
 class Descriptor:
