@@ -46,14 +46,14 @@ class EnvironmentHost:
             "previous_parameters": {},
         }
 
-    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:  # noqa: ARG002
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
         """See host.Host. There is nobody to ask again."""
         return False
 
     async def tell_preset(self, preset: Mapping[str, Any]) -> None:
         """See host.Host. There is nobody to choose one."""
 
-    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:  # noqa: ARG002
+    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         """See host.Host. Nobody keeps the generation: there is no delete to tell apart."""
         only = self._environment.get("KLED_AGENT_NAME", "main")
         if name != only:
@@ -68,8 +68,8 @@ class EnvironmentHost:
 
     async def find_agent(
         self,
-        agent_id: str,  # noqa: ARG002 - there is one only
-        generation: str,  # noqa: ARG002
+        agent_id: str,
+        generation: str,
     ) -> Mapping[str, Any] | None:
         """See host.Host. What its sessions get is not known here."""
         return {"token": self._require("KLED_AGENT_TOKEN", "the agent's token")}
@@ -81,14 +81,14 @@ class EnvironmentHost:
 
     async def start_script(
         self,
-        architecture: str,  # noqa: ARG002 - Host's signature
-        variables: Mapping[str, str],  # noqa: ARG002
-        directory: str,  # noqa: ARG002
+        architecture: str,
+        variables: Mapping[str, str],
+        directory: str,
     ) -> str | None:
         """See host.Host. There are no bundles here."""
         return None
 
-    async def has_bundle(self, architecture: str) -> bool:  # noqa: ARG002 - Host's signature
+    async def has_bundle(self, architecture: str) -> bool:
         """See host.Host. Whoever runs Terraform by hand starts the agent by hand too."""
         return True
 
@@ -110,8 +110,8 @@ class EnvironmentHost:
 
     async def confine_process(
         self,
-        writable: Mapping[str, str],  # noqa: ARG002 - Host's signature
-        directory: str,  # noqa: ARG002
+        writable: Mapping[str, str],
+        directory: str,
     ) -> list[str]:
         """See host.Host. Who runs Terraform by hand runs what they chose themselves."""
         return []

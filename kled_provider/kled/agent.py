@@ -138,7 +138,7 @@ class AgentResource(Resource):
     async def check_plan(
         self,
         context: Context,
-        prior: Values | None,  # noqa: ARG002 - Resource's signature
+        prior: Values | None,
         planned: Values,
     ) -> Iterable[Diagnostic]:
         """Warn where its init_script would find nothing to fetch."""

@@ -40,7 +40,7 @@ class OwnerData(DataSource):
         self.schema = schema
         self._constant = constant or {}
 
-    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+    async def read(self, context: Context, config: Values) -> Values:
         """Ask the host."""
         found = owner_values(await context.host.workspace())
         return conform_object({**found, **self._constant}, self.schema)

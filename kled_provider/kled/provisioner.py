@@ -27,6 +27,6 @@ class ProvisionerData(DataSource):
     def __init__(self, type_name: str = "kled_provisioner") -> None:
         self.type_name = type_name
 
-    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+    async def read(self, context: Context, config: Values) -> Values:
         """Say what this machine is."""
         return {"id": platform.node() or "kled", "os": machine_os(), "arch": machine_arch()}

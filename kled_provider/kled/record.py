@@ -21,15 +21,15 @@ class RecordResource(Resource):
         self.schema = schema
         self.identity = identity
 
-    async def create(self, context: Context, planned: Values) -> Values:  # noqa: ARG002
+    async def create(self, context: Context, planned: Values) -> Values:
         """Give it an id."""
         return settled({**planned, "id": str(uuid.uuid4())})
 
-    async def read(self, context: Context, state: Values) -> Values | None:  # noqa: ARG002
+    async def read(self, context: Context, state: Values) -> Values | None:
         """It is as the state has it."""
         return state
 
-    async def update(self, context: Context, prior: Values, planned: Values) -> Values:  # noqa: ARG002
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """It is as planned."""
         return settled(planned)
 
@@ -45,6 +45,6 @@ class EchoData(DataSource):
         self.schema = schema
         self._computed = computed or {}
 
-    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+    async def read(self, context: Context, config: Values) -> Values:
         """Repeat the configuration."""
         return settled({**with_defaults(self.schema, config), **self._computed})

@@ -50,7 +50,7 @@ class WorkspaceData(DataSource):
         self.schema = schema
         self._besides = besides
 
-    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+    async def read(self, context: Context, config: Values) -> Values:
         """Ask the host."""
         found = await context.host.workspace()
         url = urlsplit(str(found["access_url"]))

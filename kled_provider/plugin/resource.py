@@ -60,14 +60,14 @@ class Resource(abc.ABC):
 
     async def check_plan(
         self,
-        context: Context,  # noqa: ARG002 - for subclasses
-        prior: Values | None,  # noqa: ARG002
-        planned: Values,  # noqa: ARG002
+        context: Context,
+        prior: Values | None,
+        planned: Values,
     ) -> Iterable[Diagnostic]:
         """Say what is wrong with a planned create or change, or warn of it. Changes nothing."""
         return ()
 
-    def upgrade(self, version: int, saved: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+    def upgrade(self, version: int, saved: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a state that an older schema has written, in the terms of today's.
 
         What today's lacks is dropped, what the state lacks is null: say only what has moved.
@@ -94,7 +94,7 @@ class Resource(abc.ABC):
     async def delete(self, context: Context, state: Values) -> None:
         """Remove the object; one that is gone, or of another generation, is no error."""
 
-    async def import_state(self, context: Context, identity: str) -> Values:  # noqa: ARG002
+    async def import_state(self, context: Context, identity: str) -> Values:
         """Return the state of an existing object for `terraform import`."""
         raise DiagnosticError.of(
             f"{self.type_name} cannot be imported",

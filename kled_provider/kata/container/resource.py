@@ -97,7 +97,7 @@ class ContainerResource(Resource):
     async def check_plan(
         self,
         context: Context,
-        prior: Values | None,  # noqa: ARG002
+        prior: Values | None,
         planned: Values,
     ) -> Iterable[Diagnostic]:
         """Say what will not work on this machine."""

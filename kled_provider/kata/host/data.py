@@ -68,7 +68,7 @@ class HostData(DataSource):
     def __init__(self, machine: KataMachine) -> None:
         self._machine = machine
 
-    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+    async def read(self, context: Context, config: Values) -> Values:
         """Examine the machine."""
         facts, owner = await examine_machine(self._machine)
         return {

@@ -175,7 +175,7 @@ class ImageResource(Resource):
         found = await find_named(api, state["id"], workspace) if state["id"] else None
         return None if found is None else {**state, **_state(found)}
 
-    async def update(self, context: Context, prior: Values, planned: Values) -> Values:  # noqa: ARG002
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """What may change says how it is got and kept, and nothing of the image."""
         return {**planned, **{a.name: prior[a.name] for a in _FOUND}}
 

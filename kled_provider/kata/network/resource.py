@@ -68,8 +68,8 @@ class NetworkResource(Resource):
 
     async def check_plan(
         self,
-        context: Context,  # noqa: ARG002
-        prior: Values | None,  # noqa: ARG002
+        context: Context,
+        prior: Values | None,
         planned: Values,
     ) -> Iterable[Diagnostic]:
         """Say which subnets the owner of this machine does not give."""

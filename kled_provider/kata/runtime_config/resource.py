@@ -62,7 +62,7 @@ class RuntimeConfigResource(Resource):
     async def check_plan(
         self,
         context: Context,
-        prior: Values | None,  # noqa: ARG002
+        prior: Values | None,
         planned: Values,
     ) -> Iterable[Diagnostic]:
         """Say whether Kata would take the merged result."""

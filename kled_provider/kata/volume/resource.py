@@ -87,7 +87,7 @@ class VolumeResource(Resource):
 
     async def check_plan(
         self,
-        context: Context,  # noqa: ARG002 - the base class's signature
+        context: Context,
         prior: Values | None,
         planned: Values,
     ) -> list[Diagnostic]:
