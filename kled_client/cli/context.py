@@ -67,7 +67,7 @@ class Invocation:
     async def api(self) -> AsyncIterator[Api]:
         """The API as the profile's user, or as KLED_TOKEN's."""
         # httpx is a third of a command's start-up; help and completion do without.
-        from kled_client.api.client import open_api  # noqa: PLC0415
+        from kled_client.api.client import open_api
 
         used = self.profile()
         try:
@@ -101,7 +101,7 @@ class Invocation:
         direct: DirectSeeker | None = None,
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """An SSH connection to the workspace; `on_change`, `direct` as `open_ssh` says."""
-        from kled_client.ssh.opening import open_ssh  # noqa: PLC0415  # only when needed
+        from kled_client.ssh.opening import open_ssh
 
         named = await self._named(ref)
         async with open_ssh(

@@ -35,7 +35,7 @@ def cp(invocation: Invocation, recurse: bool, paths: tuple[str, ...]) -> int:
 
 
 async def _copy(invocation: Invocation, plan: CopyPlan, recurse: bool) -> None:
-    from kled_client.copy.copying import Copying  # noqa: PLC0415  # when a copy begins
+    from kled_client.copy.copying import Copying
 
     began = trio.current_time()
     copying = Copying(plan=plan, recurse=recurse, env=invocation.env)

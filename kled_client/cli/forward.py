@@ -94,7 +94,7 @@ async def hold(
 
     `on_ready` is called once all of them listen.
     """
-    from kled_client.forward.ssh import asyncio_world, open_connection  # noqa: PLC0415  # asyncssh
+    from kled_client.forward.ssh import asyncio_world, open_connection
 
     if not plan.forwards and not plan.auto:
         raise InputError("forward_missing", "no forward is given", hint=f"kled forward {ref} 8080")
@@ -144,7 +144,7 @@ async def _ports(invocation: Invocation, ref: WorkspaceRef) -> None:
 
 
 async def _ask(invocation: Invocation, ref: WorkspaceRef) -> list[ReportedPort]:
-    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import open_channel
 
     async with invocation.ssh(ref) as connection:
         channel = await open_channel(connection, None, env={}, subsystem=PORTS)

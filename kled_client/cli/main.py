@@ -90,7 +90,7 @@ _COMMANDS = {
 def _complete_profile(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    from kled_client.cli.names import complete_profile  # noqa: PLC0415  # start-up time
+    from kled_client.cli.names import complete_profile
 
     return complete_profile(ctx, param, incomplete)
 

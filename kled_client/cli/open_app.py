@@ -73,10 +73,10 @@ def _list(invocation: Invocation, ref: WorkspaceRef, apps: list[dict[str, Any]])
 
 def _open(invocation: Invocation, ref: WorkspaceRef, chosen: dict[str, Any]) -> int:
     # An editor is opened without all of these.
-    from kled_client.cli.forward import hold, parse_all  # noqa: PLC0415  # start-up time
-    from kled_client.cli.shell import run_line  # noqa: PLC0415
-    from kled_client.forward.hold import ForwardPlan  # noqa: PLC0415
-    from kled_client.terminal.interrupt import run  # noqa: PLC0415
+    from kled_client.cli.forward import hold, parse_all
+    from kled_client.cli.shell import run_line
+    from kled_client.forward.hold import ForwardPlan
+    from kled_client.terminal.interrupt import run
 
     if command := chosen["command"]:
         return run(partial(run_line, invocation, ref, command, True, False))

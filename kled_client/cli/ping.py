@@ -67,8 +67,8 @@ def path_object(path: PathReport) -> dict[str, Any]:
 async def _measure(
     invocation: Invocation, ref: WorkspaceRef, count: int
 ) -> tuple[list[dict[str, float]], PathReport]:
-    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, when it runs
-    from kled_client.ssh.opening import make_seeker  # noqa: PLC0415
+    from kled_client.ssh.connection import open_channel
+    from kled_client.ssh.opening import make_seeker
 
     rounds = []
     async with invocation.api() as api:

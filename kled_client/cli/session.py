@@ -121,7 +121,7 @@ def _do(invocation: Invocation, ref: WorkspaceRef, request: SessionCommand) -> d
 
 @asynccontextmanager
 async def _channel(invocation: Invocation, ref: WorkspaceRef) -> AsyncIterator[Channel]:
-    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import open_channel
 
     async with invocation.ssh(ref) as connection:
         try:

@@ -125,7 +125,7 @@ def exec_(
     work = partial(run_line, invocation, workspace, line, False, False)
     if not synced:
         return run(work)
-    from kled_client.sync.barrier import syncs_of  # noqa: PLC0415  # start-up time
+    from kled_client.sync.barrier import syncs_of
 
     names = syncs_of(invocation.env, workspace)
     _flush(invocation, names)
@@ -136,7 +136,7 @@ def exec_(
 
 def _flush(invocation: Invocation, names: list[str]) -> None:
     """Wait until the syncs have brought over what was saved, and say what they could not."""
-    from kled_client.cli.sync_flush import flush_sync  # noqa: PLC0415  # start-up time
+    from kled_client.cli.sync_flush import flush_sync
 
     for error in [flush_sync(invocation, name)[1] for name in names]:
         if error is not None:
@@ -300,7 +300,7 @@ async def _run_channel(
         ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
     )
     async with connecting as connection:
-        from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # `connecting` did
+        from kled_client.ssh.connection import open_channel  # `connecting` did
 
         channel = await open_channel(connection, command, env=env, terminal=described)
         with raw_mode(descriptor) if terminal and os.isatty(descriptor) else nullcontext():

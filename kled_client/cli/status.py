@@ -89,7 +89,7 @@ def _agent(found: Workspace) -> str:
 
 async def _find_path(invocation: Invocation, ref: WorkspaceRef, found: Workspace) -> PathReport:
     """Open a connection and see which path it takes."""
-    from kled_client.ssh.opening import make_seeker  # noqa: PLC0415  # only when it runs
+    from kled_client.ssh.opening import make_seeker
 
     agent = found.get("agent")
     if not agent or agent["status"] != "connected":

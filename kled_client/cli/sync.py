@@ -32,7 +32,7 @@ def sync() -> None:
 
 
 def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    from kled_client.sync.control import known_names  # noqa: PLC0415  # start-up time
+    from kled_client.sync.control import known_names
 
     invocation = ctx.find_object(Invocation)
     names = known_names(invocation.env if invocation is not None else os.environ)
@@ -50,7 +50,7 @@ _name_or_place = click.argument("name", shell_complete=_complete_name_or_place)
 
 
 def _ask(invocation: Invocation, do: str, **request: Any) -> dict[str, Any]:
-    from kled_client.sync.control import ask  # noqa: PLC0415  # start-up time
+    from kled_client.sync.control import ask
 
     return ask(invocation.env, do, **request)
 
@@ -84,10 +84,10 @@ def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> i
     One is of this machine, the other WORKSPACE:path or ssh://USER@HOST/path. In the one-way modes
     BETA follows ALPHA; in two-way-resolved ALPHA wins where both changed.
     """
-    from kled_client.sync.control import known_names  # noqa: PLC0415  # start-up time
-    from kled_client.sync.place import parse_sync_place  # noqa: PLC0415
-    from kled_client.sync.rules import rules_of  # noqa: PLC0415
-    from kled_client.sync.sessions import (  # noqa: PLC0415
+    from kled_client.sync.control import known_names
+    from kled_client.sync.place import parse_sync_place
+    from kled_client.sync.rules import rules_of
+    from kled_client.sync.sessions import (
         SyncSession,
         absolute,
         check_session,
@@ -166,7 +166,7 @@ def resume(invocation: Invocation, name: str, accept: bool) -> None:
 @pass_invocation
 def flush(invocation: Invocation, name: str) -> None:
     """Wait until all files saved so far are on the other side."""
-    from kled_client.cli.sync_flush import flush_sync  # noqa: PLC0415  # start-up time
+    from kled_client.cli.sync_flush import flush_sync
 
     found, error = flush_sync(invocation, name)
     if error is not None:
@@ -197,7 +197,7 @@ def stop(invocation: Invocation, name: str) -> None:
 @pass_invocation
 def monitor(invocation: Invocation, name: str) -> None:
     """Show each change as it is made, until Ctrl-C."""
-    from kled_client.sync.control import stream  # noqa: PLC0415  # start-up time
+    from kled_client.sync.control import stream
 
     output = invocation.output
     for line in stream(invocation.env, "monitor", name=name):
@@ -257,8 +257,8 @@ def _is_place(name: str) -> bool:
 
 
 async def _undo_at(invocation: Invocation, name: str, below: str, **wish: Any) -> None:
-    from kled_client.sync.place import parse_sync_place  # noqa: PLC0415  # when a sync begins
-    from kled_client.sync.versions import undo_at  # noqa: PLC0415
+    from kled_client.sync.place import parse_sync_place
+    from kled_client.sync.versions import undo_at
 
     place, path = parse_sync_place(name), os.fsencode(below)
     paths = await undo_at(place, path, invocation.env, invocation.ssh, **wish)
@@ -290,8 +290,8 @@ def history(invocation: Invocation, name: str, path: str) -> int:
 
 
 async def _history_at(invocation: Invocation, name: str, below: str) -> None:
-    from kled_client.sync.place import parse_sync_place  # noqa: PLC0415  # when a sync begins
-    from kled_client.sync.versions import history_at  # noqa: PLC0415
+    from kled_client.sync.place import parse_sync_place
+    from kled_client.sync.versions import history_at
 
     place, path = parse_sync_place(name), os.fsencode(below)
     rows = await history_at(place, path, invocation.env, invocation.ssh)
@@ -313,8 +313,8 @@ def _show_versions(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
 @pass_invocation
 def background(invocation: Invocation) -> int:
     """Run all syncs; kled starts this process when it is needed."""
-    from kled_client.sync.background import Background  # noqa: PLC0415  # when a sync begins
-    from kled_client.sync.sessions import sync_home  # noqa: PLC0415
+    from kled_client.sync.background import Background
+    from kled_client.sync.sessions import sync_home
 
     def connect_as(profile: str | None) -> Connect:
         return replace(invocation, profile_name=profile).ssh
@@ -324,7 +324,7 @@ def background(invocation: Invocation) -> int:
 
 def _below(path: str) -> str:
     """A path below the root, as people write it. Raises InputError("usage")."""
-    from kled_sync.tree.paths import check_path  # noqa: PLC0415  # when a sync is spoken to
+    from kled_sync.tree.paths import check_path
 
     below = "" if path in {".", "/"} else path.removeprefix("./").strip("/")
     try:

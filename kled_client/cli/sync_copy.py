@@ -91,17 +91,17 @@ def pull(invocation: Invocation, /, source: str, target: str, **options: Any) ->
 @click.command("sync-server")
 def sync_server() -> int:
     """Serve the other end of a sync on standard input and output, for `kled sync` elsewhere."""
-    from kled_sync.__main__ import main  # noqa: PLC0415  # imported when a sync begins
+    from kled_sync.__main__ import main
 
     return main()
 
 
 def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **options: Any) -> int:
-    from kled_client.sync.copy import AS_RSYNC, CopyWish  # noqa: PLC0415  # when a sync begins
-    from kled_client.sync.rules import rules_of  # noqa: PLC0415
-    from kled_client.sync.sessions import PERMISSIONS  # noqa: PLC0415
-    from kled_sync.decide.attributes import AttributeWish  # noqa: PLC0415
-    from kled_sync.garbage_collection import collect_seldom  # noqa: PLC0415
+    from kled_client.sync.copy import AS_RSYNC, CopyWish
+    from kled_client.sync.rules import rules_of
+    from kled_client.sync.sessions import PERMISSIONS
+    from kled_sync.decide.attributes import AttributeWish
+    from kled_sync.garbage_collection import collect_seldom
 
     collect_seldom()
     from_place, to_place = parse_sync_place(source), parse_sync_place(target)
@@ -140,8 +140,8 @@ def _check_direction(source: SyncPlace, target: SyncPlace, *, upload: bool) -> N
 
 
 async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any]) -> int:
-    from kled_client.sync.copy import check_deletions, copy  # noqa: PLC0415
-    from kled_sync.session.transfers.transfer import SyncMeter  # noqa: PLC0415
+    from kled_client.sync.copy import check_deletions, copy
+    from kled_sync.session.transfers.transfer import SyncMeter
 
     began = trio.current_time()
     dry_run, output = options["dry_run"], invocation.output
@@ -163,7 +163,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
 
 
 def _show(invocation: Invocation, plan: Plan, source_name: bytes) -> None:
-    from kled_client.sync.itemize import event, itemize, place_in_list  # noqa: PLC0415
+    from kled_client.sync.itemize import event, itemize, place_in_list
 
     actions = sorted([*plan.actions, *plan.others()], key=place_in_list)
     rows = [(a, plan.attributes.get(a.path, ""), plan.links.get(a.path)) for a in actions]
@@ -176,8 +176,8 @@ def _show(invocation: Invocation, plan: Plan, source_name: bytes) -> None:
 
 def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:
     """Raises KledError("sync_incomplete") where single paths failed."""
-    from kled_sync.session.transfers.transfer import failure_line  # noqa: PLC0415
-    from kled_sync.tree.paths import shown  # noqa: PLC0415
+    from kled_sync.session.transfers.transfer import failure_line
+    from kled_sync.tree.paths import shown
 
     output = invocation.output
     problems = [failure_line(failure) for failure in result.done.failures]

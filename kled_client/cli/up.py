@@ -70,9 +70,9 @@ def _begin_syncs(invocation: Invocation, path: Path, project: Project) -> None:
     """Let the background process keep what the file names. Raises KledError."""
     if not project.syncs:
         return
-    from kled_client.sync.control import ask  # noqa: PLC0415  # start-up time
-    from kled_client.sync.project import same, session_of  # noqa: PLC0415
-    from kled_client.sync.sessions import SessionStore, sync_home  # noqa: PLC0415
+    from kled_client.sync.control import ask
+    from kled_client.sync.project import same, session_of
+    from kled_client.sync.sessions import SessionStore, sync_home
 
     store = SessionStore(sync_home(invocation.env))
     for sync in project.syncs:

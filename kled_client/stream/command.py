@@ -97,7 +97,7 @@ def stream_path(workspace: str, kind: str, port: int = 0) -> str:
     ref = workspace.removesuffix(".kled")
     if not ref or not _PLAIN_REF.issuperset(ref):
         # OWNER/NAME, ids and mistakes: worth the 15 ms of the real grammar.
-        from kled_wire.names import parse_workspace_ref  # noqa: PLC0415
+        from kled_wire.names import parse_workspace_ref
 
         ref = str(parse_workspace_ref(workspace))
     path = f"/api/v1/workspaces/{ref}/stream?kind={kind}"
@@ -111,7 +111,7 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     nobody else needs to hear of it.
     """
     if request.fdpass:
-        from kled_client.stream.fdpass import takes_descriptor  # noqa: PLC0415
+        from kled_client.stream.fdpass import takes_descriptor
 
         # Not so where a program reads ssh's configuration that knows no ProxyUseFdpass.
         given = takes_descriptor(sys.stdin.fileno(), sys.stdout.fileno())
@@ -125,10 +125,10 @@ def run(request: Request, env: Mapping[str, str]) -> None:
 
 def _tell_ssh(request: Request, error: KledError) -> None:
     """Raises SystemExit after ssh has been told what is wrong."""
-    from kled_client.stream.refusal import refuse_socket, refuse_stdio  # noqa: PLC0415  # rare
+    from kled_client.stream.refusal import refuse_socket, refuse_stdio  # rare
 
     if request.fdpass:
-        from kled_client.stream.fdpass import pass_through_child  # noqa: PLC0415
+        from kled_client.stream.fdpass import pass_through_child
 
         pass_through_child(sys.stdout.fileno(), lambda local: refuse_socket(local, error))
         raise SystemExit(error.exit_code)
@@ -151,7 +151,7 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
     except UnavailableError as exc:
         if exc.code != "upgrade_refused":
             raise
-        from kled_client.stream import websocket  # noqa: PLC0415  # Trio, only when it must be
+        from kled_client.stream import websocket  # Trio, only when it must be
 
         # Something stands between, even on this machine, and it may end what is idle.
         wanted = path if request.resume == "never" else f"{path}&resume=1"
@@ -163,7 +163,7 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
         elif request.fdpass:
             _hand_over(sock, first)
         else:
-            from kled_client.stream.stdio import pump_stdio  # noqa: PLC0415
+            from kled_client.stream.stdio import pump_stdio
 
             pump_stdio(sock, sys.stdin.fileno(), sys.stdout.fileno(), first=first)
 
@@ -232,8 +232,8 @@ def _resume(
     opened: tuple[socket.socket, bytes],
 ) -> None:
     """Leave a pump beside ssh, or be one, that outlives the connections it uses."""
-    from kled_client.account.direct import make_paths  # noqa: PLC0415
-    from kled_client.stream.resume import Pump, Transport  # noqa: PLC0415
+    from kled_client.account.direct import make_paths
+    from kled_client.stream.resume import Pump, Transport
 
     def dial() -> Transport:
         # Read anew: the token may have been renewed since.
@@ -246,23 +246,23 @@ def _resume(
         Pump(local, dial, paths).run(Transport(*opened))
 
     if request.fdpass:
-        from kled_client.stream import fdpass  # noqa: PLC0415
+        from kled_client.stream import fdpass
 
         fdpass.pass_through_child(sys.stdout.fileno(), work)
         return
-    from kled_client.stream.stdio import pump_beside  # noqa: PLC0415
+    from kled_client.stream.stdio import pump_beside
 
     pump_beside(work)
 
 
 def _hand_over(sock: socket.socket, first: bytes) -> None:
     """Give ssh the connection itself; where bytes were read past the head, a pump between."""
-    from kled_client.stream import fdpass  # noqa: PLC0415  # only one of the two is needed
+    from kled_client.stream import fdpass  # only one of the two is needed
 
     if not first:
         fdpass.pass_descriptor(sys.stdout.fileno(), sock)
         return
-    from kled_client.stream.stdio import pump_stdio  # noqa: PLC0415
+    from kled_client.stream.stdio import pump_stdio
 
     def join(local: socket.socket) -> None:
         pump_stdio(sock, local.fileno(), os.dup(local.fileno()), first=first)

@@ -103,7 +103,7 @@ class DirectSide:
         if self._race is None:
             if self._paths.try_at > now:
                 return None
-            from kled_client.stream.race import Race  # noqa: PLC0415 - hmac, and rare
+            from kled_client.stream.race import Race
 
             self._race = Race(
                 self._paths.begin(now), self._new, lambda: self._state.inbox.position, now

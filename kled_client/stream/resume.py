@@ -212,7 +212,7 @@ class Pump:
 
     def _go_on(self, transport: Transport) -> tuple[int, bytes]:
         """The agent's position, and what was read past its answer."""
-        from kled_wire.resume.proof import ClientGreeting  # noqa: PLC0415 - hmac, rare
+        from kled_wire.resume.proof import ClientGreeting
 
         position, sock = self._state.inbox.position, transport.sock
         greeting = ClientGreeting(self._new, position, os.urandom(NONCE_BYTES))
