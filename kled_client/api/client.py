@@ -256,7 +256,7 @@ class Api(Requests):
         return cast("list[PlannedChange]", answer)
 
     async def drift(self, ref: str) -> list[PlannedChange]:
-        """What is other than the state says."""
+        """The resources that differ from the state."""
         answer = await self.call(
             "POST", path_of("workspaces", ref, "drift"), timeout=PUSH_TIMEOUT_S
         )

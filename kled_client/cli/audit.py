@@ -18,28 +18,31 @@ from kled_client.forward.view import amount
 _MOST = 1000
 
 
-# What both logs are narrowed down by.
+# The filters that both logs have.
 _span_options = option_group(
-    click.option("--user", metavar="NAME", shell_complete=complete_user, help="Of one user."),
     click.option(
-        "--since", type=MomentType(), metavar="TIME", help="From then on: 2h, 14:32 or RFC 3339."
+        "--user", metavar="NAME", shell_complete=complete_user, help="Show only this user."
     ),
-    click.option("--until", type=MomentType(), metavar="TIME", help="Before then."),
+    click.option(
+        "--since", type=MomentType(), metavar="TIME", help="Begin at TIME: 2h, 14:32 or RFC 3339."
+    ),
+    click.option("--until", type=MomentType(), metavar="TIME", help="End before TIME."),
     click.option(
         "--limit",
         type=click.IntRange(1, _MOST),
+        metavar="N",
         default=100,
         show_default=True,
-        help="So many of the newest.",
+        help="Show at most N rows.",
     ),
 )
 
 
 @click.command()
 @_span_options
-@click.option("--action", metavar="ACTION", help="An action or its beginning: workspace.delete.")
-@click.option("--resource", metavar="TEXT", help="Part of what it was done to.")
-@click.option("--refused/--allowed", default=None, help="Only what was refused, or was not.")
+@click.option("--action", metavar="ACTION", help="Show only actions that begin with ACTION.")
+@click.option("--resource", metavar="TEXT", help="Show only resources that contain TEXT.")
+@click.option("--refused/--allowed", default=None, help="Show only refused or allowed actions.")
 @pass_invocation
 def audit(invocation: Invocation, /, *, refused: bool | None, **options: Any) -> None:
     """Show the audit log, the newest first; for auditors and administrators."""
@@ -63,10 +66,12 @@ def audit(invocation: Invocation, /, *, refused: bool | None, **options: Any) ->
     type=RefType(),
     metavar="WS",
     shell_complete=complete_workspace,
-    help="To one workspace; without an owner to all of that name.",
+    help="Show only those to WS; without an owner, to every workspace of that name.",
 )
-@click.option("--kind", type=click.Choice(["ssh", "tcp"]), help="How they were opened.")
-@click.option("--open/--closed", "is_open", default=None, help="Only what is open, or is not.")
+@click.option("--kind", type=click.Choice(["ssh", "tcp"]), help="Show only this kind.")
+@click.option(
+    "--open/--closed", "is_open", default=None, help="Show only open or closed connections."
+)
 @pass_invocation
 def connections(invocation: Invocation, /, *, is_open: bool | None, **options: Any) -> None:
     """Show the connections to workspaces, the newest first; all of them to auditors."""

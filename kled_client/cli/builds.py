@@ -27,7 +27,7 @@ from kled_wire.names import WorkspaceRef
 def builds(invocation: Invocation, workspace: WorkspaceRef, timings: int | None) -> None:
     """List the builds of a workspace, the newest first.
 
-    With --timings: the wait in the queue, Terraform's stages, what was done to each resource, the
+    --timings shows the wait in the queue, Terraform's stages, what was done to each resource, the
     connection of each agent, and its scripts.
     """
     if timings is not None:

@@ -28,9 +28,9 @@ def dotfiles(
 ) -> None:
     """Clone or update the dotfiles at URL and install them, here or with --workspace there.
 
-    A script of the repository is run (install.sh, bootstrap.sh, setup.sh, with or without .sh);
-    without one its dot files are linked into the home directory, and what was there is kept as
-    NAME.before.N. Again, it updates them.
+    Runs the repository's script (install.sh, bootstrap.sh or setup.sh, with or without .sh). If
+    there is none, links its dot files into the home directory and keeps a file that was there as
+    NAME.before.N. A second run updates them.
     """
     for word in (url, branch or ""):
         if word.startswith("-"):

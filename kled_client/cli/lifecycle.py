@@ -42,7 +42,7 @@ wait_options = option_group(
         "wait",
         type=click.Choice([QUEUED, AGENT, READY]),
         default=READY,
-        help="Until the agent is connected, or (default) also its startup scripts let logins in.",
+        help="Wait for the agent to connect or, by default, also for scripts that block logins.",
     ),
     _no_wait,
 )
@@ -159,10 +159,10 @@ def restart(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **opt
 @wait_options
 @pass_invocation
 def retry(invocation: Invocation, workspace: WorkspaceRef, wait: str) -> None:
-    """Run the latest build of a workspace again, which failed or was cancelled.
+    """Run the latest build of a workspace again, if it failed or was cancelled.
 
-    It has the same version and parameters, and goes on from the state that was saved: what stands
-    is not built again.
+    The new build has the same version and parameters. It continues from the saved state: resources
+    that exist are not made again.
     """
 
     async def work(api: Api) -> Workspace:

@@ -33,7 +33,7 @@ from kled_wire.names import WorkspaceRef
     "--follow",
     "-f",
     is_flag=True,
-    help="Follow until the build and its start scripts end; with --container until that goes.",
+    help="Follow until the build and its start scripts end; with --container until it is removed.",
 )
 @click.option("--script", metavar="NAME", help="Print what one script printed last, unchanged.")
 @click.option(

@@ -37,7 +37,7 @@ _COMMANDS = {
         ("stop", "lifecycle:stop", "Stop a workspace; its volumes are kept"),
         ("delete", "lifecycle:delete", "Delete a workspace and everything in it"),
         ("builds", "builds:builds", "List the builds of a workspace"),
-        ("drift", "plan:drift", "Show what is other than the state says"),
+        ("drift", "plan:drift", "Show the resources that differ from the state"),
         ("rename", "plan:rename", "Give a workspace another name"),
         ("state", "state:state", "List, pull and push the versions of a workspace's state"),
         ("logs", "logs:logs", "Show the log of a build"),

@@ -40,18 +40,18 @@ plan_option = click.option(
 @workspace_argument
 @pass_invocation
 def drift(invocation: Invocation, workspace: WorkspaceRef) -> int:
-    """Show what is other than the state of a workspace says; the exit code is then 8.
+    """Show the resources that differ from a workspace's state; if any do, the exit code is 8.
 
-    Terraform looks at each resource and changes nothing; the next start sets right what the
-    template says.
+    Terraform reads each resource and changes nothing. The next start restores what the template
+    declares.
     """
     with invocation.output.progress(f"looking at {workspace}"):
         found = invocation.call(lambda api: api.drift(str(workspace)))
     _show(invocation.output, found, _HAS)
     if not invocation.output.as_json:
-        few = "1 resource is" if len(found) == 1 else f"{len(found)} resources are"
-        told = f"{few} other than" if found else "everything is as"
-        invocation.output.note(f"{workspace}: {told} the state says")
+        few = "1 resource differs" if len(found) == 1 else f"{len(found)} resources differ"
+        told = f"{few} from the state" if found else "everything is as the state says"
+        invocation.output.note(f"{workspace}: {told}")
     return DIFFERS if found else 0
 
 
@@ -62,8 +62,8 @@ def drift(invocation: Invocation, workspace: WorkspaceRef) -> int:
 def rename(invocation: Invocation, workspace: WorkspaceRef, name: str) -> None:
     """Give a stopped workspace the name NAME.
 
-    Terraform plans under the new name first: where that would destroy or replace anything, as
-    volumes that carry the name, nothing is renamed.
+    Terraform plans under the new name first. If the plan would destroy or replace a resource, such
+    as a volume that has the workspace's name, nothing is renamed.
     """
     check_new_workspace_name(name)
     with invocation.output.progress(f"planning as {name}"):

@@ -14,19 +14,19 @@ from kled_wire.errors import InputError
 
 _SAMPLE_S = 0.5
 _GIB = 2**30
-_host = click.option("--host", is_flag=True, help="The whole machine, whatever limits this place.")
+_host = click.option("--host", is_flag=True, help="Show the whole machine, not the control group.")
 
 
 @click.group()
 def stat() -> None:
-    """Show what is used where this command runs, within the limits of its control group."""
+    """Show what is in use where this command runs, within the limits of its control group."""
 
 
 @stat.command()
 @_host
 @pass_invocation
 def cpu(invocation: Invocation, host: bool) -> None:
-    """Processors in use, of those that may be used."""
+    """Show how many processors are in use, and how many there may be."""
     group = None if host else our_group()
     count = float(psutil.cpu_count() or 1)
     limit = (group.cpu_limit() if group else None) or count
@@ -44,7 +44,7 @@ def cpu(invocation: Invocation, host: bool) -> None:
 @_host
 @pass_invocation
 def mem(invocation: Invocation, host: bool) -> None:
-    """Memory in use, of what there may be."""
+    """Show how much memory is in use, and how much there may be."""
     group, whole = None if host else our_group(), psutil.virtual_memory()
     limit = (group.memory_limit() if group else None) or whole.total
     used = group.memory_used() if group else None
@@ -58,7 +58,7 @@ def mem(invocation: Invocation, host: bool) -> None:
 @_host
 @pass_invocation
 def disk(invocation: Invocation, path: str, host: bool) -> None:  # noqa: ARG001 - as the others
-    """Space in use in a file system, of what there is."""
+    """Show how much of a file system is in use, and how large it is."""
     try:
         found = psutil.disk_usage(str(Path(path)))
     except (OSError, ValueError) as exc:

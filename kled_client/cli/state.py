@@ -51,7 +51,8 @@ def pull(
 ) -> None:
     """Print a workspace's state as Terraform wrote it; for admins.
 
-    It has every secret of the workspace in clear. Each pull is in the audit log.
+    The state contains every secret of the workspace in clear text. Each pull is recorded in the
+    audit log.
     """
     content = invocation.call(lambda api: api.pull_state(str(workspace), version))
     if output_file is None:
@@ -69,9 +70,9 @@ def pull(
 def push(invocation: Invocation, workspace: WorkspaceRef, file: str) -> None:
     """Make FILE (- for standard input) the newest version of a workspace's state; for admins.
 
-    It decides what the next build changes and what a delete destroys. It must be of the same
-    lineage as the state that is kept and have a higher serial; no build may run. Each push is in
-    the audit log, and kled start WS --plan shows what it leads to.
+    The state decides what the next build changes and what a delete destroys. FILE must have the
+    lineage of the stored state and a higher serial; no build may run. Each push is recorded in the
+    audit log. kled start WS --plan shows what the new state leads to.
     """
     content = read_file(file)
     pushed = invocation.call(lambda api: api.push_state(str(workspace), content))

@@ -32,7 +32,7 @@ ATTRIBUTE_OPTIONS: Final = (
     click.option("--group", is_flag=True, help="Copy groups, by name."),
     click.option("--numeric-ids", is_flag=True, help="Copy owners and groups by number."),
     click.option(
-        "-X", "--xattrs", is_flag=True, help="Copy extended attributes, as root ACLs too."
+        "-X", "--xattrs", is_flag=True, help="Copy extended attributes; as root also ACLs."
     ),
 )
 _copy_options = option_group(
@@ -61,7 +61,7 @@ _copy_options = option_group(
         help="portable: the executable bit alone; special: setuid, setgid and sticky bits too.",
     ),
     *ATTRIBUTE_OPTIONS,
-    click.option("-H", "--hard-links", is_flag=True, help="Link in DST what is one file in SRC."),
+    click.option("-H", "--hard-links", is_flag=True, help="Keep hard links between files of SRC."),
 )
 
 
@@ -71,8 +71,8 @@ _copy_options = option_group(
 def push(invocation: Invocation, /, source: str, target: str, **options: Any) -> int:
     """Copy SRC, of this machine, to DST: WORKSPACE:path, or ssh://USER@HOST/path.
 
-    As with rsync, `dir` is copied under its name, `dir/` is what DST is afterwards. Only what
-    changed is sent. What is replaced or deleted is kept for 7 days: kled sync undo DST PATH.
+    As with rsync, `dir` becomes DST/dir, and the content of `dir/` becomes the content of DST. Only
+    changes are sent. What is replaced or deleted is kept for 7 days: kled sync undo DST PATH.
     """
     return _run(invocation, source, target, upload=True, **options)
 

@@ -51,8 +51,8 @@ def update(
 ) -> int:
     """Update a workspace to the template's active version, or to --version, and start it.
 
-    If that fails, the workspace keeps its version and parameters. With --all each of your
-    workspaces that is behind, four at once: those that are stopped stay so.
+    If that fails, the workspace keeps its version and parameters. --all updates all your
+    workspaces that are behind, four at a time, and does not start those that are stopped.
     """
     given = given_parameters(options)
     if everything:

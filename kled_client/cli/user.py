@@ -99,7 +99,7 @@ def show(invocation: Invocation, name: str) -> None:
 @click.option(
     "--password-stdin",
     is_flag=True,
-    help="Read the new password from standard input; for your own, the old one on a line before.",
+    help="Read the new password from standard input; for your own, the old one on the first line.",
 )
 @pass_invocation
 def update(

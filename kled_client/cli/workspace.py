@@ -54,9 +54,9 @@ def list_(
 ) -> None:
     """List your workspaces, or those that SEARCH finds.
 
-    SEARCH is parts of the name, the owner's or the template's, and owner:NAME (owner:me),
-    name:NAME, template:NAME, status:STATUS and outdated:true; commas separate alternatives. All
-    of them must fit.
+    SEARCH has terms that must all match: part of the name of the workspace, its owner or its
+    template, or owner:NAME (owner:me), name:NAME, template:NAME, status:STATUS, outdated:true.
+    Commas separate alternatives.
     """
     whose = "*" if everybody else owner
     words = " ".join(search)

@@ -191,7 +191,7 @@ async def plan_build(
 async def find_drift(
     ref: RefDep, request: Request, services: ServicesDep, caller: CallerDep
 ) -> list[PlannedChangeAnswer]:
-    """What is other than the state says, found by a plan that only refreshes."""
+    """The resources that differ from the state, found by a plan that only refreshes."""
     found = await run_while_connected(request, partial(services.previews.drift, caller, ref))
     return [PlannedChangeAnswer.of(change) for change in found.drift]
 

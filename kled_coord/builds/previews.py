@@ -91,7 +91,7 @@ class Previews:
         return await self._preview(caller, workspace, of, chosen, transition)
 
     async def drift(self, caller: Caller, ref: WorkspaceRef) -> PlannedChanges:
-        """What is other than the state says, in its `drift`. Raises as `plan`.
+        """The resources that differ from the state, in `drift`. Raises as `plan`.
 
         Who may start the workspace may ask: the answer shows what is in it.
         """

@@ -51,7 +51,7 @@ class CheckedTemplate:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInquiry:
     """A workspace's template and state, to plan from: with `destroy` the end of everything, with
-    `refresh_only` what is other than the state says.
+    `refresh_only` the resources that differ from the state.
     """
 
     template: bytes = field(repr=False)

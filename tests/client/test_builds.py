@@ -107,7 +107,7 @@ def test_drift_says_so_by_its_exit_code(signed_in: Fake, kled: Kled) -> None:
     signed_in.routes["POST", f"{DEV}/drift"] = (200, gone)
     other = kled("drift", "dev")
     assert (other.returncode, other.stdout) == (8, b"  - a.b is gone\n")
-    assert other.stderr == b"dev: 1 resource is other than the state says\n"
+    assert other.stderr == b"dev: 1 resource differs from the state\n"
 
 
 def test_a_rename_tells_what_follows_from_it(signed_in: Fake, kled: Kled) -> None:
