@@ -2,5 +2,5 @@
 
 `__main__.py` is where it starts. `kled stream`, which ssh runs for every connection, goes to
 `stream/command.py` and loads only the standard library; everything else goes to `cli/main.py`.
-`api.py` speaks to the coordinator, `ssh.py` to the agent through it.
+`api` speaks to the coordinator, `ssh` to the agent through it.
 """

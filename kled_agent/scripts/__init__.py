@@ -2,5 +2,5 @@
 
 Decided without I/O: `schedule` (what runs when), `cron`, `output` (what is kept of it), `login`
 (how a script is started), `units` (what waits for what). `service` and `metadata` run them, and
-tell the coordinator.
+`reporting` tells the coordinator.
 """

@@ -6,7 +6,7 @@ ciphers need (RFC 4251, section 9.3.1). `MSG_CHANNEL_DATA` goes past all that he
 packet, every other cipher, compression and key exchange go asyncssh's own way. The two paths share
 sequence numbers and nonces through `FastPathGcm`, which takes the place of asyncssh's object.
 
-This is the one file that knows asyncssh's inside (connection.py, encryption.py of 2.2x);
+No other file knows this much of asyncssh 2.2x (its modules `connection` and `encryption`);
 tests/agent/ssh/test_fastpath.py runs both paths against OpenSSH.
 """
 

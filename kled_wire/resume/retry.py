@@ -1,6 +1,6 @@
 """Decides when a resumable stream redials, and what ends it for good. Shared by both clients.
 
-No clock and no I/O: `redial.py` waits under Trio, the client's `stream/resume.py` with poll(2).
+No clock and no I/O: `redial.py` waits under Trio, `kled_client/stream/resume.py` with poll(2).
 """
 
 from __future__ import annotations

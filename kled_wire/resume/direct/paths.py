@@ -1,6 +1,6 @@
 """Decides when a client tries which direct path, and what it reports. No clock and no I/O.
 
-`direct.py` moves the bytes under Trio, the client's `stream/race.py` with poll(2).
+`seeker.py` opens paths under Trio, `kled_client/stream/race.py` with poll(2).
 
     waiting ──try_at──► trying ──► failed ──► waiting, ever longer
                            └─────► moved ──► lost ──► waiting
