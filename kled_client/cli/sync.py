@@ -17,7 +17,8 @@ from kled_client.cli.option_group import option_group
 from kled_client.cli.sync_copy import ATTRIBUTE_OPTIONS, pull, push
 from kled_client.cli.times import local, moment
 from kled_client.terminal.interrupt import run
-from kled_wire.errors import InputError, ProtocolError
+from kled_wire.errors import InputError, NotFoundError, ProtocolError
+from kled_wire.text import printable
 
 if TYPE_CHECKING:
     from kled_client.sync.reach import Connect
@@ -247,7 +248,7 @@ def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bo
     if _is_place(name):
         return run(partial(_undo_at, invocation, name, below, since_s=since, purge=purge))
     found = _ask(invocation, "undo", name=name, path=below, since_s=since, purge=purge)
-    _show_undone(invocation, found)
+    _show_undone(invocation, found, below, since_s=since, purge=purge)
     return 0
 
 
@@ -262,11 +263,20 @@ async def _undo_at(invocation: Invocation, name: str, below: str, **wish: Any) -
 
     place, path = parse_sync_place(name), os.fsencode(below)
     paths = await undo_at(place, path, invocation.env, invocation.ssh, **wish)
-    _show_undone(invocation, {"undone": {name: paths}})
+    _show_undone(invocation, {"undone": {name: paths}}, below, **wish)
 
 
-def _show_undone(invocation: Invocation, found: dict[str, Any]) -> None:
+def _show_undone(
+    invocation: Invocation, found: dict[str, Any], below: str, *, since_s: float, purge: bool
+) -> None:
+    """Raises NotFoundError("sync_nothing_kept") where the version of one path was wanted."""
     lines = [f"{side}: {p}" for side, paths in found["undone"].items() for p in paths]
+    if not (lines or since_s or purge):
+        raise NotFoundError(
+            "sync_nothing_kept",
+            f"no earlier version of {printable(below)} is kept",
+            hint="kled sync history lists those that are",
+        )
     if invocation.output.as_json:
         invocation.output.json(found)
         return

@@ -71,8 +71,10 @@ def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
     undone = site.kled("sync", "undo", f"dev:{far}/proj", "a.txt")
     assert undone.stdout == f"dev:{far}/proj: a.txt\n"
     assert (far / "proj" / "a.txt").exists()
-    for there, code in (("nowhere/proj", 4), ("proj/new/er", 2)):
-        missed = site.kled("sync", "undo", f"dev:{far}/{there}", "a.txt", check=False)
+    for there, name, code in (
+        ("nowhere/proj", "a.txt", 4), ("proj/new/er", "a.txt", 2), ("proj", "new/er", 4),
+    ):  # fmt: skip
+        missed = site.kled("sync", "undo", f"dev:{far}/{there}", name, check=False)
         assert missed.returncode == code, missed
     assert not (far / "nowhere").exists()
     site.kled("sync", "undo", f"dev:{far}/proj", "--purge")
