@@ -146,6 +146,8 @@ class Reconciler:
             if self._both_have(top):
                 self._out.entered.add(top)
                 self._look_into(top, deep=False)
+                if top == ROOT:  # which is in no directory that would be looked at
+                    self._visit(ROOT, deep=False)
             elif top not in tops and not self._was_seen(top):
                 self._visit(top, deep=True)
             tops.add(top)

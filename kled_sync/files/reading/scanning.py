@@ -77,26 +77,30 @@ class Scanner:
         self._changed, self._fresh, self._gone = {}, [], {}
         self._known_changed, self.touched = [], []
         self._knows = bool(memory.directories)
-        wanted = memory.dirty | set(directories)
-        memory.dirty = set()
-        if memory.root is None or not memory.root.entry.is_directory:
-            everywhere = True
+        wanted, memory.dirty = memory.dirty | set(directories), set()
+        is_directory = memory.root is not None and memory.root.is_directory
+        everywhere = everywhere or memory.all_dirty or not is_directory
         with _no_collection():
-            if everywhere or memory.all_dirty:
+            if everywhere:
                 memory.all_dirty = False
                 self._scan_root()
-                read_new = False
-            else:
-                for directory in sorted(wanted):
-                    self._scan_again(directory)
-                if self._options.attributes and ROOT in wanted:
-                    self.touched.append(ROOT)  # of which no directory above is watched
-                read_new = True
+            elif ROOT in wanted:  # the directory above is not watched
+                self._look_at_root()
+            for directory in () if everywhere else sorted(wanted):
+                self._scan_again(directory)
         self._recognise()
-        self._read(read_new=read_new)
+        self._read(read_new=not everywhere)
         return list(self._changed)
 
     def _scan_root(self) -> None:
+        self._look_at_root()
+        root = self._memory.root
+        if root is not None and root.is_directory:
+            self._enter(self._root.above, self._root.name, ROOT, (self._own,), deep=True)
+        else:
+            self._memory.directories.clear()
+
+    def _look_at_root(self) -> None:
         found = self._root.stat(ROOT)
         old = self._memory.root
         if found is None:
@@ -107,10 +111,6 @@ class Scanner:
             self.touched.append(ROOT)
         self._memory.root = self._look(self._root.above, self._root.name, ROOT, found, old)
         self._memory.altered = self._memory.altered or self._memory.root != old
-        if self._memory.root.entry.is_directory:
-            self._enter(self._root.above, self._root.name, ROOT, (self._own,), deep=True)
-        else:
-            self._memory.directories.clear()
 
     def _scan_again(self, directory: bytes) -> None:
         """One directory, and what is new below it; nothing where it has gone."""

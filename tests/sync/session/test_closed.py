@@ -169,3 +169,20 @@ async def test_a_directory_that_its_owner_may_not_read_is_named_and_stays(
         await sync.flush()
         assert content(beta) == content(alpha)
         assert sync.health.all_problems() == {}
+
+
+async def test_permissions_of_the_roots_themselves_come_over(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta, options=ALL, holds=ORDINARY) as sync:
+        await sync.flush()
+        alpha.chmod(0o500)
+        await sync.flush()
+        assert modes(beta) == modes(alpha)
+        (alpha / "a").write_text("changed")
+        beta.chmod(0o750)
+        await sync.flush()
+        await sync.flush()
+        assert modes(beta) == modes(alpha)
+        assert modes(alpha)["."] == 0o750
+        assert content(beta) == content(alpha)
