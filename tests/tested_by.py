@@ -300,6 +300,7 @@ TESTED_BY = {
         kled_sync/files/writing/copying kled_sync/files/writing/refusal
     """,
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
+    "sync/session/attributes/test_kept.py": "kled_sync/files/writing/kept_attributes",
     "sync/session/attributes/test_copied.py": """
         kled_sync/endpoint/attributes kled_sync/files/attributes
         kled_sync/session/attributes/requests

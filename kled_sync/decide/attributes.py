@@ -24,6 +24,8 @@ from kled_wire.errors import ProtocolError
 FACT: Final = "attributes"
 # The same of one that tells of paths whose attributes may have changed alone.
 FACT_TOLD: Final = "touched"
+# The same of one that keeps what it changes for `undo`, where it is asked to.
+FACT_KEEPS: Final = "keeps_attributes"
 USER_XATTRS: Final = b"user."
 # Whoever may write these decides who may do what: they need root at both ends (xattr(7), acl(5)).
 _ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
@@ -37,6 +39,7 @@ _NAME_MAX: Final = 256
 _ID_MAX: Final = 2**32 - 2
 _ROW_TYPES: Final = (bytes, int, int, int, int, str, str, list, str)
 _CHANGE_TYPES: Final = (bytes, int, int, int, str, str, list, bool)
+_KEEPING_TYPES: Final = (*_CHANGE_TYPES, bool)
 # Among the letters of a path: it becomes another name of a file that is there.
 LINKED: Final = "h"
 # Instead of a mode or a number: it stays as it is.
@@ -119,7 +122,8 @@ class FileAttributes(NamedTuple):
 class AttributesToSet(NamedTuple):
     """What a path is to get: `KEEP` for a number, no name where the number counts.
 
-    With `sets_xattrs` it has afterwards just those of `xattrs`, of the kinds its user may set.
+    With `sets_xattrs` it has afterwards just those of `xattrs`, of the kinds its user may set. With
+    `keeps` what it had is kept for `undo`.
     """
 
     path: bytes
@@ -130,10 +134,12 @@ class AttributesToSet(NamedTuple):
     group: str
     xattrs: dict[bytes, bytes]
     sets_xattrs: bool
+    keeps: bool = False
 
     def row(self) -> tuple[Any, ...]:
         """As `SetAttributes` has it."""
-        return (*self[:6], _flat(self.xattrs), self.sets_xattrs)
+        row = (*self[:6], _flat(self.xattrs), self.sets_xattrs)
+        return (*row, True) if self.keeps else row
 
 
 def parse_attributes(row: tuple[Any, ...]) -> FileAttributes:
@@ -152,14 +158,16 @@ def parse_attributes(row: tuple[Any, ...]) -> FileAttributes:
 
 def parse_change(row: tuple[Any, ...]) -> AttributesToSet:
     """What a session wants. Raises ProtocolError."""
-    if tuple(map(type, row)) != _CHANGE_TYPES:
+    if tuple(map(type, row)) not in {_CHANGE_TYPES, _KEEPING_TYPES}:
         raise _refused()
-    path, mode, uid, gid, user, group, xattrs, sets_xattrs = row
+    path, mode, uid, gid, user, group, xattrs, sets_xattrs, *keeps = row
     _check_numbers(mode, uid, gid, lowest=KEEP)
     if max(len(user), len(group)) > _NAME_MAX:
         raise _refused()
     found = _parse_xattrs(xattrs)
-    return AttributesToSet(check_path(path), mode, uid, gid, user, group, found, sets_xattrs)
+    return AttributesToSet(
+        check_path(path), mode, uid, gid, user, group, found, sets_xattrs, *keeps
+    )
 
 
 def is_xattr(name: bytes, *, is_root: bool) -> bool:

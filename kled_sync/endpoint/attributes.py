@@ -9,6 +9,7 @@ from kled_sync.decide.attributes import parse_change
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.attributes import read_attributes, set_attributes
 from kled_sync.files.reading.memory import seen
+from kled_sync.files.writing.kept_attributes import keep_attributes
 from kled_sync.wire.messages import (
     AskAttributes,
     AttributesFound,
@@ -49,6 +50,8 @@ def _change(holding: HeldRoot, message: SetAttributes) -> AttributesSet:
     failed = []
     for change in map(parse_change, message.rows):
         before = holding.root.stat(change.path)
+        if change.keeps and holding.kept is not None:
+            keep_attributes(holding.root, holding.kept, change.path, everything=True)
         words = set_attributes(holding.root, change)
         if words:
             failed.append((change.path, words))
@@ -60,4 +63,6 @@ def _change(holding: HeldRoot, message: SetAttributes) -> AttributesSet:
             # It is no news: the content is what it was.
             entry = known.entry.with_mode(stat.S_IMODE(after.st_mode))
             holding.memory.put(change.path, seen(entry, after))
+    if holding.kept is not None:
+        holding.kept.save()
     return AttributesSet(request=message.request, failed=Rows(failed))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
-from kled_sync.decide.attributes import FACT_TOLD
+from kled_sync.decide.attributes import FACT_KEEPS, FACT_TOLD
 from kled_sync.endpoint.placing_job import Workshop
 from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
@@ -152,6 +152,7 @@ class HeldRoot:
             "folds_case": self._names.folds_case,
             ATTRIBUTES: True,
             FACT_TOLD: True,
+            FACT_KEEPS: True,
             NEAR: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }

@@ -13,8 +13,10 @@ from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.files.attributes import copy_attributes
 from kled_sync.files.writing.filling import dress
-from kled_sync.files.writing.kept import MADE, MOVED, REPLACED, KeptVersion
+from kled_sync.files.writing.kept import ATTRIBUTES, MADE, MOVED, REPLACED, KeptVersion
+from kled_sync.files.writing.kept_attributes import give_back
 from kled_sync.files.writing.refusal import Refusal
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
@@ -81,21 +83,32 @@ def _without_places(found: list[KeptVersion]) -> list[KeptVersion]:
     for version in found:
         if version.what != MADE or last.get(version.path) != REPLACED:
             left.append(version)
-        last[version.path] = version.what
+        if version.what != ATTRIBUTES:
+            last[version.path] = version.what
     return left
 
 
 def _in_order(newest_first: list[KeptVersion]) -> Iterator[tuple[bytes, KeptVersion]]:
-    """How to undo them: what came after a move before that move, and of each path the oldest."""
+    """How to undo them: what came after a move before that move, and of each path the oldest.
+
+    Attributes are given back to what is there then, unless an older content brings its own.
+    """
     between: dict[bytes, KeptVersion] = {}
+    attributes: dict[bytes, KeptVersion] = {}
     for version in newest_first:
         if version.what == MOVED:
             yield from _sorted(between)
+            yield from sorted(attributes.items(), reverse=True)
             yield version.path, version
             between.clear()
+            attributes.clear()
+        elif version.what == ATTRIBUTES:
+            attributes[version.path] = version
         else:
             between[version.path] = version
+            attributes.pop(version.path, None)
     yield from _sorted(between)
+    yield from sorted(attributes.items(), reverse=True)
 
 
 def _sorted(versions: dict[bytes, KeptVersion]) -> list[tuple[bytes, KeptVersion]]:
@@ -138,6 +151,10 @@ def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
             _take_away(holding, path, present, version.source)
     elif version.what == MOVED:
         return _move_back(holding, version)
+    elif version.what == ATTRIBUTES:
+        if present is None or holding.kept is None:
+            return False
+        give_back(holding.root, holding.kept, version)
     elif version.number:
         _make_above(holding, path)
         staged, content = _stage(holding, version)
@@ -209,6 +226,7 @@ def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, TreeEntry]:
         hasher = blake3()
         while part := out.read(1024 * 1024):
             hasher.update(part)
-        dress(out.fileno(), found.st_mode & 0o777, found.st_mtime_ns)
+        copy_attributes(source, out.fileno())
+        dress(out.fileno(), os.fstat(out.fileno()).st_mode & 0o7777, found.st_mtime_ns)
     entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, hasher.digest())
     return staged, entry

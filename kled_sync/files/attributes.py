@@ -13,7 +13,7 @@ import pwd
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Final
 
@@ -56,6 +56,16 @@ def read_attributes(root: Root, path: bytes, *, xattrs: bool) -> FileAttributes:
         _group(found.st_gid),
         values,
     )
+
+
+def copy_attributes(source: int, target: int) -> None:
+    """Give an open file all that another has; what this user may not give is left out."""
+    with suppress(OSError):
+        found = os.fstat(source)
+        mode = stat.S_IMODE(found.st_mode)
+        ids = found.st_uid, found.st_gid
+        change = AttributesToSet(b"", mode, *ids, "", "", _xattrs(source), sets_xattrs=True)
+        list(_set(target, change, *ids))
 
 
 def set_attributes(root: Root, change: AttributesToSet) -> str:

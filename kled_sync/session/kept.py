@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kled_sync.decide.modes import SyncSide
+from kled_sync.files.writing.kept import ATTRIBUTES
 from kled_sync.session.sides.side import Sides, SideState
 from kled_sync.tree.paths import check_path, shown
 from kled_sync.wire import messages
@@ -42,19 +43,20 @@ async def undo_on_both(sides: Sides, path: bytes, *, since_s: float) -> dict[Syn
     """`undo` of each path on the side that lost it last, or first since then; the sync does the
     rest. Both sides would bring back different versions. Raises KledError.
     """
-    times: dict[bytes, dict[SyncSide, float]] = {}
+    ranks: dict[bytes, dict[SyncSide, tuple[bool, float]]] = {}
     for side, state in sides.items():
-        for theirs_s, name in map(_timed, await _versions(state, path)):
+        for theirs_s, name, what in map(_timed, await _versions(state, path)):
             at = theirs_s - state.ahead_s
             if at < since_s:
                 continue
-            found = times.setdefault(name, {})
-            if since_s or side not in found:  # the newest come first
-                found[side] = at
+            # A content has its attributes with it.
+            rank = (what == ATTRIBUTES, at) if since_s else (False, -at)
+            found = ranks.setdefault(name, {})
+            found[side] = min(found.get(side, rank), rank)
     spared: dict[SyncSide, list[bytes]] = {side: [] for side in sides}
-    for name, found in times.items():
+    for name, found in ranks.items():
         if len(found) > 1:
-            best = min(found, key=lambda side: found[side] if since_s else -found[side])
+            best = min(found, key=lambda side: found[side])
             spared[best.other].append(name)
     return {
         side: await undo(state, path, since_s=since_s, purge=False, spared=spared[side])
@@ -62,11 +64,11 @@ async def undo_on_both(sides: Sides, path: bytes, *, since_s: float) -> dict[Syn
     }
 
 
-def _timed(version: tuple[Any, ...]) -> tuple[float, bytes]:
-    """When a version was lost, and its path."""
+def _timed(version: tuple[Any, ...]) -> tuple[float, bytes, str]:
+    """When a version was lost, its path, and what it is."""
     match version:
-        case (int(), float(at), bytes(path), str(), int(), *_):
-            return at, check_path(path)
+        case (int(), float(at), bytes(path), str(what), int(), *_):
+            return at, check_path(path), what
     raise _refused()
 
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from kled_sync.files.attributes import copy_attributes
 from kled_sync.files.root import DIRECTORY_FLAGS
 from kled_sync.tree.paths import is_below
 from kled_sync.tree.tree import is_or_is_below
@@ -26,6 +27,7 @@ KEPT_BYTES_MAX: Final = 2 * 1024**3
 _DISK_PART_MAX: Final = 0.05
 _COPY_BYTES_MAX: Final = 256 * 1024**2
 MADE, REPLACED, DELETED, MOVED = "made", "replaced", "deleted", "moved"
+ATTRIBUTES = "attributes"
 
 
 class KeptVersion(NamedTuple):
@@ -103,6 +105,20 @@ class KeptVersions:
             os.unlink(name, dir_fd=directory)
         self._lines.append(KeptVersion(number, time.time(), path, what, size))
 
+    def keep(self, path: bytes, attributes: bytes) -> None:
+        """Keep what `path` had of attributes, which are about to be changed."""
+        number, self._next = self._next, self._next + 1
+        with suppress(OSError):  # a full store never stops a sync
+            (self._directory / str(number)).write_bytes(attributes)
+            at_s = time.time()
+            self._lines.append(KeptVersion(number, at_s, path, ATTRIBUTES, len(attributes)))
+
+    def read(self, version: KeptVersion) -> bytes:
+        """What `keep` was given; nothing where it has gone."""
+        with suppress(OSError):
+            return (self._directory / str(version.number)).read_bytes()
+        return b""
+
     def _copied(self, directory: int, name: bytes, number: int, size: int) -> int:
         """`number`; 0 where there is no room for it: a full store never stops a sync."""
         try:
@@ -123,7 +139,7 @@ class KeptVersions:
         with os.fdopen(source, "rb") as reader, (self._directory / str(number)).open("wb") as out:
             shutil.copyfileobj(reader, out)
             found = os.fstat(source)
-            os.fchmod(out.fileno(), found.st_mode & 0o777)
+            copy_attributes(source, out.fileno())
         os.utime(self._directory / str(number), ns=(found.st_atime_ns, found.st_mtime_ns))
         return number
 

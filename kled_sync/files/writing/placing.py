@@ -24,6 +24,7 @@ from kled_sync.files.system import exchange, rename_new
 from kled_sync.files.writing.copying import copy_contents
 from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.kept import DELETED, REPLACED, KeptVersions
+from kled_sync.files.writing.kept_attributes import keep_attributes
 from kled_sync.files.writing.moving import move_directory, move_file
 from kled_sync.files.writing.refusal import CHANGED, Refusal, trouble_of
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry, is_meant, make_directory
@@ -308,8 +309,11 @@ class Placer:
         if new.is_directory:
             descriptor = self._root.directory(path)
             self._closed.let_be(descriptor)
+            mode = self.mode_for(new.mode, None, directory=True)
             if self._options.mode_mask != EXECUTABLE:
-                os.fchmod(descriptor, self.mode_for(new.mode, None, directory=True))
+                if operation.old is not None and mode != _mode_of(descriptor):
+                    self._keep_attributes(path)
+                os.fchmod(descriptor, mode)
             if new.mtime_ns:
                 os.utime(descriptor, ns=(new.mtime_ns, new.mtime_ns))
             return
@@ -320,6 +324,7 @@ class Placer:
             found = os.fstat(opened)
             mode = self.mode_for(new.mode, found.st_mode & _ALL)
             if mode != stat.S_IMODE(found.st_mode):
+                self._keep_attributes(path)
                 os.fchmod(opened, mode)
             os.utime(opened, ns=(new.mtime_ns, new.mtime_ns))
             # Read again: with the time that it has now a save in this moment would not show.
@@ -327,6 +332,11 @@ class Placer:
             self._memory.put(path, seen(entry, None))
         finally:
             os.close(opened)
+
+    def _keep_attributes(self, path: bytes) -> None:
+        if self._kept is not None:
+            everything = self._options.attributes
+            keep_attributes(self._root, self._kept, path, everything=everything)
 
     def stage_reused(self, operation: Operation) -> tuple[bytes, TreeEntry]:
         """A staged file with the content of another of this side, or that file itself.
@@ -374,6 +384,10 @@ def _written(operation: Operation) -> list[bytes]:
         paths.append(operation.source)
     above = [split(path)[0] for path in paths if path != ROOT]
     return [*above, operation.source] if operation.do is Do.MOVE else above
+
+
+def _mode_of(descriptor: int) -> int:
+    return stat.S_IMODE(os.fstat(descriptor).st_mode)
 
 
 def _umask() -> int:

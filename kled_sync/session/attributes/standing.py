@@ -6,10 +6,12 @@ may have changed, when its content was brought over, and all of it once after ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from kled_sync.decide.attributes import (
+    FACT_KEEPS,
     FACT_TOLD,
     AttributesToSet,
     AttributeWish,
@@ -55,6 +57,8 @@ class StandingAttributes:
         self._pending: dict[bytes, SyncSide | None] = {}
         # Paths to compare later: they were being transferred.
         self._held: dict[bytes, SyncSide | None] = {}
+        # Paths of which the permissions came alone: with them all they had before was kept.
+        self._dressed: set[bytes] = set()
         # The rest of the paths that are compared once after the start.
         self._walk: Iterator[tuple[bytes, TreeEntry]] | None = None
 
@@ -77,6 +81,8 @@ class StandingAttributes:
         if self._wish.sets_attributes:
             for path, side in self._targets(actions):
                 self._add(path, side)
+                if side is None:
+                    self._dressed.add(path)
 
     def _targets(self, actions: Sequence[PathChange]) -> Iterator[tuple[bytes, SyncSide | None]]:
         """The paths at which there is something then, and the side that gets its attributes."""
@@ -108,8 +114,11 @@ class StandingAttributes:
                 chosen[path] = side
             else:
                 self._health.attributes.pop(path, None)
+                self._dressed.discard(path)
         if chosen:
-            await self._compare(chosen)
+            came = self._dressed | {path for path, side in chosen.items() if side is not None}
+            self._dressed -= chosen.keys()
+            await self._compare(chosen, chosen.keys() - came)
         return len(chosen) or int(self.is_waiting)
 
     def _gather(self) -> None:
@@ -137,8 +146,12 @@ class StandingAttributes:
             return False
         return not alpha.is_file or alpha.is_arrived(beta)
 
-    async def _compare(self, chosen: dict[bytes, SyncSide | None]) -> None:
+    async def _compare(
+        self, chosen: Mapping[bytes, SyncSide | None], alone: AbstractSet[bytes]
+    ) -> None:
+        """`alone`: whose content is what it was, so that nothing has their earlier attributes."""
         changes: dict[SyncSide, list[AttributesToSet]] = {side: [] for side in SyncSide}
+        keeps = {s: state.facts.get(FACT_KEEPS) is True for s, state in self._sides.items()}
         for found in await ask_both(self._sides, list(chosen), xattrs=self._wish.xattrs):
             path = found[0].path
             trouble = found[0].trouble or found[1].trouble
@@ -154,7 +167,7 @@ class StandingAttributes:
                 side = SyncSide.BETA if verdict is Verdict.TO_BETA else SyncSide.ALPHA
                 change = self._change(found, side)
                 if change is not None and not self._is_guarded(path, side):
-                    changes[side].append(change)
+                    changes[side].append(change._replace(keeps=keeps[side] and path in alone))
         for side, some in changes.items():
             if some:
                 await self._set(side, some)
@@ -202,7 +215,8 @@ class StandingAttributes:
         """Let one side win at those of `paths` that are conflicts of attributes; how many."""
         below = [path for path in paths if self._health.attributes.get(path, ("", False))[1]]
         for at in range(0, len(below), AT_ONCE):
-            await self._compare(dict.fromkeys(below[at : at + AT_ONCE], winner.other))
+            some = dict.fromkeys(below[at : at + AT_ONCE], winner.other)
+            await self._compare(some, some.keys())
         return len(below)
 
 

@@ -41,8 +41,9 @@ names = st.text(max_size=20)
 def test_what_is_sent_is_what_comes(parts: tuple[Any, ...]) -> None:
     found = FileAttributes._make((b"dir/a", *parts, "words"))
     assert parse_attributes(tuple(cbor2.loads(cbor2.dumps(list(found.row()))))) == found
-    change = AttributesToSet._make((b"dir/a", *parts[1:], True))
-    assert parse_change(tuple(cbor2.loads(cbor2.dumps(list(change.row()))))) == change
+    for keeps in (True, False):
+        change = AttributesToSet._make((b"dir/a", *parts[1:], True, keeps))
+        assert parse_change(tuple(cbor2.loads(cbor2.dumps(list(change.row()))))) == change
 
 
 ANYTHING = (
