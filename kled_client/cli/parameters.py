@@ -193,7 +193,10 @@ def _ask(variable: Variable) -> str:
     text = f"{name} ({variable['description']})" if variable["description"] else name
     hidden = variable["sensitive"]
     shown = printable(text)
-    return str(click.prompt(shown, hide_input=hidden, default="", show_default=False, err=True))
+    default = None if variable["required"] else ""
+    return str(
+        click.prompt(shown, hide_input=hidden, default=default, show_default=False, err=True)
+    )
 
 
 def _is_in_arguments(words: Sequence[str], name: str) -> bool:

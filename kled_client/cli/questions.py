@@ -99,10 +99,12 @@ def ask(parameter: AskedParameter, output: Output) -> str:
 
 
 def _ask_text(parameter: AskedParameter, before: str | None) -> str:
+    # Without a default the owner has to choose: an empty line is asked again.
+    is_needed = parameter["default"] is None
     text = str(
         click.prompt(
             f"{printable(parameter['name'])}{_limits(parameter)}",
-            default=before or "",
+            default=before or (None if is_needed else ""),
             show_default=bool(before),
             err=True,
         )

@@ -68,7 +68,7 @@ def test_what_is_needed_is_asked_without_echo(signed_in: Fake) -> None:
     terminal.wait_for("key (For the registry): ")
     terminal.type("hunter2\n")
     terminal.wait_for("size: ")
-    terminal.type("4\n")
+    terminal.type("\n4\n")  # an empty line is no value
     terminal.wait_for("queued")
     assert terminal.close() == 0
     assert "hunter2" not in terminal.text
@@ -145,6 +145,8 @@ def test_parameters_are_asked_for_by_menus_and_again_where_one_is_wrong(signed_i
     terminal.wait_for("> Huge")
     terminal.type("\x1b[A\r")
     terminal.wait_for("cpus: ")
+    terminal.type("\n")
+    terminal.wait_for("cpus: \r\ncpus: ")
     terminal.type("two\n")
     terminal.wait_for("Cpus are whole numbers")
     terminal.type("2\n")
