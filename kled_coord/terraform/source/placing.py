@@ -15,6 +15,8 @@ from kled_coord.terraform.source.hcl import HclBlock, literal
 
 _ADDRESS: Final = re.compile(r"(?:data\.)?([^\W\d][\w-]*)\.([^\W\d][\w-]*)")
 _PROVIDER: Final = re.compile(r"provider (?:\"?registry\.[\w.-]+/)?([\w-]+)/([\w-]+)")
+# What Terraform calls by another word than the block's, or by one label.
+_BLOCKS: Final = {"module": "module", "output": "output", "var": "variable"}
 _INDEX: Final = re.compile(r"\[(?:\d+|\"(?:[^\"\\]|\\.)*\")\]")
 _MODULE: Final = re.compile(r"(?:lstat|stat|open) (\S+?):? ")
 
@@ -31,7 +33,7 @@ def find_place(message: str, sources: Mapping[str, bytes]) -> str:
     if message.startswith("Cycle:"):
         for address in _ADDRESS.finditer(message):
             for name, block in blocks:
-                if block.labels == address.groups():
+                if _declares(block, *address.groups()):
                     return _place(name, block)
     return ""
 
@@ -45,6 +47,15 @@ def place_of(address: str, sources: Mapping[str, bytes]) -> str:
             if block.labels == labels and block.kind in {"module", "resource"}:
                 return _place(name, block)
     return ""
+
+
+def _declares(block: HclBlock, kind: str, name: str) -> bool:
+    """Whether a block is what Terraform calls `kind.name`, or has it in it."""
+    if kind == "local":
+        return block.kind == "locals" and name in block.attributes
+    if kind in _BLOCKS:
+        return (block.kind, block.labels) == (_BLOCKS[kind], (name,))
+    return block.labels == (kind, name)
 
 
 def _providers(

@@ -22,6 +22,13 @@ resource "terraform_data" "b" {
   input = terraform_data.a.id
 }
 """
+LOCALS = """
+locals { c = 1 }
+locals {
+  a = local.b
+  b = local.a
+}
+"""
 WRONG_DEFAULT = """data "kled_parameter" "p" {
   name    = "p"
   type    = "number"
@@ -41,6 +48,7 @@ terraform {
     ("text", "message"),
     [
         (CYCLE, r"main\.tf:[25]: Cycle: terraform_data"),
+        (LOCALS, r"main\.tf:3: Cycle: local\.[ab]"),
         (NOBODY, r"main\.tf:4: Failed to query available provider packages"),
         ('\nresource "nope_x" "y" {}\n', r"main\.tf:2: Failed to query available"),
         ('\n\nmodule "m" {\n  source = "./gone"\n}\n', r"main\.tf:3: Unreadable module"),
@@ -60,6 +68,22 @@ async def test_a_push_is_refused_with_file_and_line(
             host=EvaluationHost(workspace()),
             providers=(KLED,),
         )
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("var.a (expand)", 1),
+        ("output.a (expand)", 2),
+        ("module.a.local.b (expand)", 3),
+        ("data.a.b", 4),
+        ("local.a (expand)", 5),
+    ],
+)
+def test_whatever_is_in_a_cycle_has_a_place(address: str, line: int) -> None:
+    text = b'variable "a" {}\noutput "a" {}\nmodule "a" {}\ndata "a" "b" {}\nlocals { a = 1 }\n'
+    found = find_place(f"Cycle: {address}, x.y", {"main.tf": text})
+    assert found == f"main.tf:{line}"
 
 
 def test_what_is_not_found_has_no_place() -> None:
