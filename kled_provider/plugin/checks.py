@@ -71,3 +71,10 @@ def all_of(*checks: Check) -> Check:
         return next((found for one in checks if (found := one(value))), None)
 
     return check
+
+
+def one_line(value: Any) -> str | None:
+    """Check that people can read a string and write it on a command line."""
+    return (
+        None if value.strip() and value.isprintable() else f"Use one line of text; got {value!r}."
+    )

@@ -17,7 +17,7 @@ from kled_provider.kled.parameters.rules import (
     usable_value,
     value_problem,
 )
-from kled_provider.plugin.checks import at_most, one_of
+from kled_provider.plugin.checks import at_most, one_line, one_of
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.planning import with_defaults
 from kled_provider.plugin.resource import Context, DataSource
@@ -74,7 +74,7 @@ _VALIDATION = Block(
 SCHEMA = Schema(
     description="A value that the owner of a workspace chooses.",
     attributes=(
-        required("name", "Name of the parameter, as in `-p NAME=VALUE`."),
+        required("name", "Name of the parameter, as in `-p NAME=VALUE`.", check=one_line),
         defaulted(
             "type", "string", "`string`, `number`, `bool` or `list(string)`.", check=one_of(*TYPES)
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_provider.plugin.checks import between
+from kled_provider.plugin.checks import between, one_line
 from kled_provider.plugin.planning import with_defaults
 from kled_provider.plugin.resource import Context, DataSource
 from kled_provider.plugin.schema import (
@@ -19,7 +19,7 @@ from kled_provider.plugin.schema import (
 from kled_provider.plugin.values import Values
 
 ATTRIBUTES = (
-    required("name", "Name of the preset, as in `--preset NAME`."),
+    required("name", "Name of the preset, as in `--preset NAME`.", check=one_line),
     flag("default", "Whether a form starts with these values."),
     optional("description", "Description."),
     optional("icon", "Path or URL of an icon."),

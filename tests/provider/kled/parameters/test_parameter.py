@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from kled_provider.kled.parameters.parameter import SCHEMA, ParameterData
+from kled_provider.kled.parameters.preset import SCHEMA as PRESET
+from kled_provider.kled.parameters.preset import PresetData
 from kled_provider.plugin.resource import Context
 from kled_provider.plugin.values import conform_object
 
@@ -59,3 +61,16 @@ async def test_what_no_longer_fits_can_be_changed(
     found = await _error(chosen, previous, **declared)
     assert error in found
     assert bool(error) == bool(found)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31mb", "\u2028"])
+def test_a_name_is_one_line_of_text(name: str) -> None:
+    parameter = ParameterData().validate(conform_object({"name": name}, SCHEMA))
+    preset = PresetData().validate(conform_object({"name": name}, PRESET))
+    assert [found.path for found in (*parameter, *preset)] == [("name",), ("name",)]
+
+
+@pytest.mark.parametrize("name", ["a", "Docker image", "größe", "a=b", "7"])
+def test_whatever_people_can_read_is_a_name(name: str) -> None:
+    assert ParameterData().validate(conform_object({"name": name}, SCHEMA)) == []
+    assert PresetData().validate(conform_object({"name": name}, PRESET)) == []
