@@ -23,7 +23,6 @@ TESTED_BY = {
     "agent/sessions/holder/test_redraw.py": """
         kled_agent/sessions/holder/picture kled_agent/sessions/holder/plan
     """,
-    "agent/sessions/test_fresh.py": "kled_agent/sessions/ending",
     "agent/sessions/test_programs.py": """
         kled_agent/sessions/descriptors kled_agent/sessions/program kled_agent/sessions/terminal
     """,

@@ -1,4 +1,4 @@
-"""Converts the end of a program to an SSH client's exit status or signal."""
+"""Signals by their names in SSH, and the end of a program as an exit status or signal."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def told_status(code: int) -> tuple[int | None, str | None]:
     except ValueError:
         pass
     return 128 - code, None
+
+
+def signal_named(name: str) -> signal.Signals | None:
+    """The signal of that name, which lacks SIG (RFC 4254, section 6.10); None: there is none."""
+    found = getattr(signal, f"SIG{name}", None)
+    return found if isinstance(found, signal.Signals) else None

@@ -6,7 +6,6 @@ its bytes. Blocks are large and go one way only when the other side has room.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,6 +15,7 @@ import asyncssh
 import trio
 
 from kled_agent.sessions.descriptors import InputQueue, read_all, read_rest
+from kled_agent.sessions.ending import signal_named
 from kled_agent.sessions.program import (
     Command,
     Program,
@@ -306,10 +306,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if ended.reason:
             text = f"\r\nsession {terminal.name} has ended: {ended.reason}\r\n"
             channel.write_stderr(text.encode())
-        if ended.signal is not None:
-            channel.exit_with_signal(ended.signal)
-        else:
-            channel.exit(ended.code or 0)
+        _report_exit(channel, ended.code, ended.signal)
 
     async def _serve(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
         async with trio.open_nursery() as nursery:
@@ -353,20 +350,12 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 nursery.cancel_scope.cancel()
         if program.on_terminal:
             await read_rest(program.stdout, self._writer(channel, None))
-        self._report_exit(program, channel)
+        if not self._gone:
+            _report_exit(channel, *exit_status(program.process))
         program.close()
         # Input that nobody will read must not hold the channel open.
         channel.resume_reading()
         scope.cancel()
-
-    def _report_exit(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
-        if self._gone:
-            return
-        code, name = exit_status(program.process)
-        if name is not None:
-            channel.exit_with_signal(name)
-        else:
-            channel.exit(code or 0)
 
     def _writer(
         self, channel: asyncssh.SSHServerChannel[bytes], datatype: asyncssh.DataType
@@ -391,6 +380,15 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return deliver
 
     def _send_signal(self, name: str) -> None:
-        number = getattr(signal, f"SIG{name}", None)
-        if self._program is not None and isinstance(number, signal.Signals):
+        number = signal_named(name)
+        if self._program is not None and number is not None:
             self._program.send_signal(number)
+
+
+def _report_exit(
+    channel: asyncssh.SSHServerChannel[bytes], code: int | None, signal: str | None
+) -> None:
+    if signal is not None:
+        channel.exit_with_signal(signal)
+    else:
+        channel.exit(code or 0)

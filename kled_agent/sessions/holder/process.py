@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kled_agent.machine.descendants import become_reaper, kill_descendants
-from kled_agent.sessions.ending import told_status
+from kled_agent.sessions.ending import signal_named, told_status
 from kled_agent.sessions.holder import place
 from kled_agent.sessions.holder.client import AttachedClient
 from kled_agent.sessions.holder.frames import (
@@ -300,8 +300,8 @@ class Holder:
             client.typed(frame, self._ring, self._modes, self.name)
             self._terminal.type(frame.data)
         elif isinstance(frame, SendSignal):
-            number = getattr(signal, f"SIG{frame.name}", None)
-            if isinstance(number, signal.Signals):
+            number = signal_named(frame.name)
+            if number is not None:
                 self._terminal.signal(number)
 
     def _attach(self, client: AttachedClient, frame: Attach) -> None:

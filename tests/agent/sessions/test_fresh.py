@@ -7,11 +7,6 @@ import signal
 import subprocess
 import sys
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from kled_agent.sessions.ending import told_status
-
 SHOW = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
 AGENT = f"""
 import subprocess
@@ -74,14 +69,3 @@ def test_a_servers_limit_of_open_files_is_lowered_and_a_low_one_stays() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, check=True)
     assert [int(n) for n in done.stdout.split()] == [1024, hard, 256, hard]
-
-
-@given(st.integers(0, 255))
-def test_an_exit_status_is_told_as_it_is(code: int) -> None:
-    assert told_status(code) == (code, None)
-
-
-def test_signals_are_told_by_their_names_and_real_time_ones_as_shells_do() -> None:
-    assert told_status(-signal.SIGKILL) == (None, "KILL")
-    assert told_status(-35) == (163, None)
-    assert told_status(-signal.SIGRTMAX) == (128 + signal.SIGRTMAX, None)
