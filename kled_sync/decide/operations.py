@@ -104,11 +104,35 @@ def plan(
     """
     new_files, others = _part(actions)
     blocked = [a.path for a in others if _is_in_the_way(a)]
+    find = _finder(new_files, others, target, blocked)
+    directories, contents, tops = _arrivals(new_files, others, find, fills=fills)
+    first = [*_make_way(others, blocked), *directories]
+    last = [
+        operation
+        for operation in _removals(others)
+        if not any(is_below(operation.path, path) for path in blocked)
+    ]
+    above = {*new_files, *(split(a.path)[0] for a in (*others, *moved) if a.path)}
+    dressing = list(_dressing(others, above, target))
+    steps = [portions(first), portions(contents, tops), portions(last), portions(dressing)]
+    return [step for step in steps if step]
+
+
+def _arrivals(
+    new_files: Mapping[bytes, Sequence[PathChange]],
+    others: Sequence[PathChange],
+    find: Callable[[TreeEntry], bytes | None],
+    *,
+    fills: bool,
+) -> tuple[list[Operation], list[Operation], Mapping[bytes, bytes]]:
+    """The directories to make first, then the contents in their order, and the `find_tops` of both.
+
+    Where much arrives, a new directory may be among the contents, with its small files.
+    """
     directories = sorted(
         (_new_directory(a) for a in others if is_directory(a.new) and not is_directory(a.old)),
         key=lambda operation: operation.path,
     )
-    find = _finder(new_files, others, target, blocked)
     arriving = [a for a in others if a.new is not None and not a.new.is_directory]
     many = len(arriving) + sum(map(len, new_files.values())) > _NEWEST_FIRST
     new = [o.path for o in directories if many and o.path != ROOT]
@@ -121,22 +145,9 @@ def plan(
     files = {path: _new_files(path, small.get(path, ())) for path in new}
     tops = find_tops(files, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
     contents += [_arrive(a, find) for path in small if path not in tops for a in small[path]]
-    directories = [o._replace(files=files[o.path]) if o.path in tops else o for o in directories]
-    first = [
-        *_make_way(others, blocked),
-        *(o for o in directories if o.path not in tops),
-    ]
-    gathered = [o for o in directories if o.path in tops]
-    coming = _in_tree_order(contents + gathered, large) if many else _newest_first(contents)
-    last = [
-        operation
-        for operation in _removals(others)
-        if not any(is_below(operation.path, path) for path in blocked)
-    ]
-    above = {*new_files, *(split(a.path)[0] for a in (*others, *moved) if a.path)}
-    dressing = list(_dressing(others, above, target))
-    steps = [portions(first), portions(coming, tops), portions(last), portions(dressing)]
-    return [step for step in steps if step]
+    contents += [o._replace(files=files[o.path]) for o in directories if o.path in tops]
+    ordered = _in_tree_order(contents, large) if many else _newest_first(contents)
+    return [o for o in directories if o.path not in tops], ordered, tops
 
 
 def _part(
