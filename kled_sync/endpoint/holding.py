@@ -51,6 +51,26 @@ _PARTIAL_BYTES: Final = 1024 * 1024
 _PARTIAL_S: Final = 3 * 24 * 3600
 
 
+def _open_state(stack: ExitStack, root: Root, options: Options, env: Mapping[str, str]) -> Path:
+    """The directory of what is remembered of a root, held until the stack closes."""
+    if options.transient:
+        return Path(stack.enter_context(TemporaryDirectory(prefix="kled-")))
+    state = state_directory(root.path, env)
+    stack.enter_context(held(state, options.session, root.path))
+    return state
+
+
+def _open_staging(
+    stack: ExitStack, root: Root, options: Options, state: Path, closed: ClosedDirectories
+) -> int:
+    """A descriptor of the directory where content arrives, until the stack closes."""
+    if not options.reads_only:
+        return stack.enter_context(staging(root, closed, transient=options.transient))
+    descriptor = private_directory(state / "staging")
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
 class HeldRoot:
     """One root. Blocks; for one thread. Raises KledError where it cannot be held."""
 
@@ -65,19 +85,9 @@ class HeldRoot:
         with self._stack as stack:
             root = stack.enter_context(Root(path, options))
             self.root, self.options = root, options
-            if options.transient:
-                self._state = Path(stack.enter_context(TemporaryDirectory(prefix="kled-")))
-            else:
-                self._state = state_directory(root.path, env)
-                stack.enter_context(held(self._state, options.session, root.path))
+            self._state = _open_state(stack, root, options, env)
             closed = ClosedDirectories(root, self._state / "opened")
-            if options.reads_only:
-                self._staging = private_directory(self._state / "staging")
-                stack.callback(os.close, self._staging)
-            else:
-                self._staging = stack.enter_context(
-                    staging(root, closed, transient=options.transient)
-                )
+            self._staging = _open_staging(stack, root, options, self._state, closed)
             self._store = ChunkStore(self._state / "chunks")
             self.memory = Memory()
             self._load()
