@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
 from kled_sync.decide.attributes import FACT_KEEPS, FACT_TOLD
-from kled_sync.endpoint.placing_job import Workshop
+from kled_sync.endpoint.placing_job import JobContext
 from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
 from kled_sync.files.places import held, state_directory
@@ -98,7 +98,7 @@ class HeldRoot:
             self._names = probe(self._staging)
             self.scanner = Scanner(root, options, self.memory, self._store)
             self.scanner.composes = self._names.decomposes
-            self.shop = Workshop(
+            self.context = JobContext(
                 root=root,
                 options=options,
                 memory=self.memory,

@@ -84,7 +84,7 @@ def _is_move(operation: Operation) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class JobContext:
     """What every job needs: the root, its options, and where content is kept."""
 
     root: Root
@@ -102,13 +102,15 @@ class Workshop:
 class PlacingJob:
     """Made by the thread that reads, which also feeds it; then finished by the other."""
 
-    def __init__(self, job: int, operations: list[Operation], shop: Workshop, base: Root) -> None:
+    def __init__(
+        self, job: int, operations: list[Operation], context: JobContext, base: Root
+    ) -> None:
         self.job = job
-        self._operations, self._shop = operations, shop
+        self._operations, self._context = operations, context
         self._failed: list[tuple[int, str, str]] = []
         self._base = base
-        placer = shop.placer
-        self._built = BuiltDirectories(shop.staging, job, operations, placer)
+        placer = context.placer
+        self._built = BuiltDirectories(context.staging, job, operations, placer)
         # Those of built directories by the number of the directory, and files that come singly.
         self._fillings: dict[int, Filling] = {}
         self._files = {n: o for n, o in enumerate(operations) if o.do is Do.CONTENT}
@@ -125,10 +127,10 @@ class PlacingJob:
             for number, o in self._files.items()
         }
         self.staging = Staging(
-            StagingPlace(shop.staging, job, placer.umask),
+            StagingPlace(context.staging, job, placer.umask),
             arrivals,
             list(self._fillings.values()),
-            store=shop.store,
+            store=context.store,
             mode_for=placer.mode_for,
             large=self._large,
         )
@@ -136,19 +138,19 @@ class PlacingJob:
     def _large(self, number: int) -> LargeArrival:
         """With the version that is here now, if the sender may refer to that."""
         path, old = self._files[number].path, self._files[number].old
-        large = LargeArrival(self._shop.staging, path)
+        large = LargeArrival(self._context.staging, path)
         if old is not None and old.is_file and old.size >= CHUNKED_BYTES:
             self._base.forget()
             with suppress(OSError):
                 large.base = self._base.open_file(path)
-            chunks = self._shop.store.load(old.tail) if len(old.tail) == DIGEST_BYTES else None
+            chunks = self._context.store.load(old.tail) if len(old.tail) == DIGEST_BYTES else None
             if chunks is not None:
                 large.base_chunks = chunks.by_offset()
         return large
 
     @property
     def turn(self) -> threading.Lock:
-        return self._shop.turn
+        return self._context.turn
 
     @property
     def is_staged(self) -> bool:
@@ -160,7 +162,7 @@ class PlacingJob:
             o.new.size if o.do is Do.CONTENT and o.new is not None else o.files.size
             for o in self._operations
         )
-        disk = os.fstatvfs(self._shop.staging)
+        disk = os.fstatvfs(self._context.staging)
         return max(0, wanted + _RESERVE_BYTES - disk.f_bavail * disk.f_frsize)
 
     def refuse(self, words: str) -> None:
@@ -169,7 +171,7 @@ class PlacingJob:
 
     def finish(self) -> Iterator[None]:
         """Do the operations whose contents are here. Yields now and then."""
-        self._shop.root.forget()
+        self._context.root.forget()
         ready = list(self._ready())
         staged = [name for _, _, name, _ in ready if name]
         for filling in self._fillings.values():
@@ -177,26 +179,26 @@ class PlacingJob:
             self._failed += ((number, *trouble) for number, trouble in filling.troubles.items())
         self._make_durable(staged)
         for at in range(0, len(ready), _STEP):
-            with self._shop.turn:
+            with self._context.turn:
                 try:
                     self._place(ready[at : at + _STEP])
                 finally:  # nobody else is to see them open
-                    self._shop.placer.close_directories()
+                    self._context.placer.close_directories()
             yield
         self._built.clear()
-        if self._shop.options.durable == "batch" and len(ready) > _FEW:
-            sync_filesystem(self._shop.staging)
-        elif self._shop.options.durable != "none":
+        if self._context.options.durable == "batch" and len(ready) > _FEW:
+            sync_filesystem(self._context.staging)
+        elif self._context.options.durable != "none":
             self._sync_directories(ready)
-        if self._shop.kept is not None:
-            self._shop.kept.save()
+        if self._context.kept is not None:
+            self._context.kept.save()
 
     def _place(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
         for number, operation, staged, content in ready:
             filling = self._fillings.get(number)
             if self._is_built(operation):
                 if filling is not None:
-                    self._shop.placer.note_files(operation.path, filling.came())
+                    self._context.placer.note_files(operation.path, filling.came())
                 continue
             self._do(number, operation, staged, content)
             if filling is not None:
@@ -207,7 +209,7 @@ class PlacingJob:
         self, number: int, operation: Operation, staged: bytes, content: TreeEntry | None
     ) -> None:
         try:
-            self._shop.placer.do(operation, staged, content)
+            self._context.placer.do(operation, staged, content)
         except Refusal as exc:
             self._fail(number, exc.code, exc.words)
             self._discard(staged)
@@ -216,7 +218,7 @@ class PlacingJob:
         """Whether it is a directory that was built, and is in place with all in it."""
         if operation.do is Do.MAKE_DIRECTORY:
             with suppress(OSError):
-                return self._built.put_directory(self._shop.root, operation)
+                return self._built.put_directory(self._context.root, operation)
         return False
 
     def _ready(self) -> Iterator[tuple[int, Operation, bytes, TreeEntry | None]]:
@@ -230,7 +232,7 @@ class PlacingJob:
                     yield number, operation, arrival.name, arrival.entry
             elif operation.do in _STAGED_HERE:
                 try:
-                    yield number, operation, *self._shop.placer.stage_reused(operation)
+                    yield number, operation, *self._context.placer.stage_reused(operation)
                 except Refusal as exc:
                     self._fail(number, exc.code, exc.words)
                 except OSError as exc:
@@ -240,15 +242,15 @@ class PlacingJob:
 
     def _make_durable(self, staged: list[bytes]) -> None:
         """Before a name leads to a file, its bytes are on the disk."""
-        policy = self._shop.options.durable
+        policy = self._context.options.durable
         if policy == "none" or not staged:
             return
         if policy == "batch" and len(staged) > _FEW:
-            sync_filesystem(self._shop.staging)
+            sync_filesystem(self._context.staging)
             return
         for name in staged:
             with suppress(FileNotFoundError):  # which is said when it is to be placed
-                _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._shop.staging))
+                _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._context.staging))
 
     def _sync_directories(
         self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]
@@ -259,13 +261,13 @@ class PlacingJob:
         paths |= {join(o.path, o.files.names[0]) for _, o in filled(self._operations)}
         for path in paths:
             with suppress(OSError):
-                descriptor, _ = self._shop.root.locate(path)
+                descriptor, _ = self._context.root.locate(path)
                 os.fsync(descriptor)
 
     def _discard(self, staged: bytes) -> None:
         if staged:
             with suppress(FileNotFoundError):
-                os.unlink(staged, dir_fd=self._shop.staging)
+                os.unlink(staged, dir_fd=self._context.staging)
 
     def _fail(self, number: int, code: str, words: str) -> None:
         self._failed.append((number, code, words))
@@ -276,7 +278,7 @@ class PlacingJob:
             arrival.close()
 
     def answer(self) -> JobPlaced:
-        kept = self._shop.kept
+        kept = self._context.kept
         too_large = PathList(kept.too_large if kept is not None else ())
         if kept is not None:
             kept.too_large = []

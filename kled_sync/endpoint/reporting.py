@@ -71,7 +71,7 @@ class ChangeReporter:
     def _use_watcher(self, holding: HeldRoot, watch: Watcher) -> None:
         """Use `watch` from now on; every directory is scanned again, so that `watch` knows it."""
         self._watch = watch
-        holding.scanner.watch = holding.shop.placer.watch = watch.add
+        holding.scanner.watch = holding.context.placer.watch = watch.add
         holding.memory.all_dirty = True
 
     def settle(self) -> None:

@@ -121,7 +121,7 @@ class SyncEndpoint:
         if self._base is None:
             self._base = Root(holding.root.path, replace(holding.options, into=b"", follow=False))
         operations = parse_operations(message.operations)
-        job = PlacingJob(message.job, operations, holding.shop, self._base)
+        job = PlacingJob(message.job, operations, holding.context, self._base)
         missing = job.missing_bytes()
         if missing:
             job.refuse(f"the disk lacks {missing // 1024**2 + 1} MiB")

@@ -76,7 +76,7 @@ class Supplier:
         items: Sequence[Item | FolderItem],
         worth: CompressionWorth,
     ) -> None:
-        self._root, self._memory, self._store = holding.root, holding.memory, holding.shop.store
+        self._root, self._memory, self._store = holding.root, holding.memory, holding.context.store
         self._job, self._items, self._worth = job, items, worth
         self._packer = Packer()
         self._waiting: list[bytes | memoryview] = []

@@ -51,7 +51,7 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
         except Refusal as exc:
             raise ConflictError("sync_undo_failed", f"{shown(path)}: {exc.words}") from exc
         finally:
-            holding.shop.placer.close_directories()
+            holding.context.placer.close_directories()
     kept.save()
     return Undone(request=message.request, paths=PathList(done))
 
@@ -143,7 +143,7 @@ def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
     holding.root.forget()
     known = holding.memory.get(path)
     present = known.entry if known is not None else None
-    placer = holding.shop.placer
+    placer = holding.context.placer
     if version.what == MADE:
         if present is None:
             return False
@@ -172,7 +172,7 @@ def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
 def _take_away(holding: HeldRoot, path: bytes, present: TreeEntry, source: bytes = b"") -> None:
     """Raises Refusal."""
     do = Do.REMOVE_DIRECTORY if present.is_directory else Do.REMOVE
-    holding.shop.placer.do(Operation(do, path, None, present, source), b"", None)
+    holding.context.placer.do(Operation(do, path, None, present, source), b"", None)
 
 
 def _move_back(holding: HeldRoot, version: KeptVersion) -> bool:
@@ -188,7 +188,7 @@ def _move_back(holding: HeldRoot, version: KeptVersion) -> bool:
         old = old.with_digest(digest)
     _make_above(holding, version.source)
     back = Operation(Do.MOVE, version.source, now.entry, old, version.path)
-    holding.shop.placer.do(back, b"", None)
+    holding.context.placer.do(back, b"", None)
     return True
 
 
@@ -200,7 +200,7 @@ def _make_above(holding: HeldRoot, path: bytes) -> None:
         above = split(above)[0]
     for directory in reversed(missing):
         operation = Operation(Do.MAKE_DIRECTORY, directory, make_directory(0o755), None)
-        holding.shop.placer.do(operation, b"", None)
+        holding.context.placer.do(operation, b"", None)
 
 
 def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, TreeEntry]:
@@ -215,10 +215,10 @@ def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, TreeEntry]:
         return b"", make_link(os.readlink(name, dir_fd=directory))
     staged = b"undo-%d" % version.number
     with suppress(FileNotFoundError):
-        os.unlink(staged, dir_fd=holding.shop.staging)
+        os.unlink(staged, dir_fd=holding.context.staging)
     source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    target = os.open(staged, flags, 0o600, dir_fd=holding.shop.staging)
+    target = os.open(staged, flags, 0o600, dir_fd=holding.context.staging)
     with os.fdopen(source, "rb") as reader, os.fdopen(target, "r+b") as out:
         shutil.copyfileobj(reader, out)
         out.flush()

@@ -44,7 +44,7 @@ def begin(held: HeldRoot) -> PlacingJob:
         )
         for path, name in zip(DIRECTORIES, NAMES, strict=True)
     ]
-    return PlacingJob(1, operations, held.shop, Root(held.root.path))
+    return PlacingJob(1, operations, held.context, Root(held.root.path))
 
 
 def feed(job: PlacingJob) -> None:
@@ -62,7 +62,7 @@ def below(root: Path) -> list[str]:
 
 
 def staged(held: HeldRoot) -> list[str]:
-    return os.listdir(held.shop.staging)  # noqa: PTH208  # a descriptor
+    return os.listdir(held.context.staging)  # noqa: PTH208  # a descriptor
 
 
 def test_a_directory_appears_with_all_that_is_in_it(
@@ -190,5 +190,5 @@ def test_what_a_killed_run_was_building_is_removed(held: HeldRoot) -> None:
     job = begin(held)
     feed(job)
     assert staged(held) != []
-    clear_staging(held.shop.staging, frozenset())
+    clear_staging(held.context.staging, frozenset())
     assert staged(held) == []

@@ -36,7 +36,7 @@ def move(held: HeldRoot) -> None:
     assert digest is not None
     new = make_directory(0o755)
     operation = Operation(Do.MOVE, b"m", new, new.with_digest(digest), b"d")
-    held.shop.placer.do(operation, b"", None)
+    held.context.placer.do(operation, b"", None)
 
 
 def test_it_is_one_rename_and_one_version(held: HeldRoot, root: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_save_before_it_is_watched_under_its_new_name_is_found(
         if path == b"m/e":
             (root / "m" / "f").write_text("theirs")
 
-    held.shop.placer.watch = watch
+    held.context.placer.watch = watch
     with pytest.raises(Refusal):
         move(held)
     assert (root / "d" / "f").read_text() == "theirs"
@@ -147,7 +147,7 @@ def test_a_time_is_gone_back_to_through_moves(held: HeldRoot, root: Path) -> Non
     def remove(path: bytes) -> None:
         seen = held.memory.get(path)
         assert seen is not None
-        held.shop.placer.do(Operation(Do.REMOVE, path, None, seen.entry), b"", None)
+        held.context.placer.do(Operation(Do.REMOVE, path, None, seen.entry), b"", None)
 
     remove(b"d/f")
     move(held)
@@ -161,14 +161,14 @@ def test_a_time_is_gone_back_to_through_moves(held: HeldRoot, root: Path) -> Non
 def save_over(held: HeldRoot, root: Path, path: bytes, text: str) -> None:
     """As a job of the session does it."""
     staged = b"test"
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held.shop.staging)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held.context.staging)
     os.write(descriptor, text.encode())
     dress(descriptor, 0o644, 0)
     os.close(descriptor)
     seen = held.memory.get(path)
     assert seen is not None
     new = make_file(0o644, 0, len(text), blake3(text.encode()).digest())
-    held.shop.placer.do(Operation(Do.CONTENT, path, new, seen.entry), staged, new)
+    held.context.placer.do(Operation(Do.CONTENT, path, new, seen.entry), staged, new)
 
 
 def bring_back(held: HeldRoot, path: bytes, *, since_s: float = 0.0) -> set[bytes]:

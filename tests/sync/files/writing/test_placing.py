@@ -38,12 +38,12 @@ def entry(held: HeldRoot, path: bytes) -> TreeEntry:
 def put(held: HeldRoot, path: bytes, text: bytes, old: TreeEntry | None) -> None:
     """As a job does it whose contents have come."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    staged = os.open("staged", flags, 0o600, dir_fd=held.shop.staging)
+    staged = os.open("staged", flags, 0o600, dir_fd=held.context.staging)
     os.write(staged, text)
     dress(staged, 0o644, 1_600_000_000_000_000_000)
     os.close(staged)
     new = make_file(0o644, 1_600_000_000_000_000_000, len(text), b"d" * 32)
-    held.shop.placer.do(Operation(Do.CONTENT, path, new, old), b"staged", new)
+    held.context.placer.do(Operation(Do.CONTENT, path, new, old), b"staged", new)
 
 
 def test_a_file_is_exchanged_with_what_was_seen(held: HeldRoot, root: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_new_file_never_replaces_one(held: HeldRoot, root: Path) -> None:
 
 
 def test_a_removal_keeps_what_was_there(held: HeldRoot, root: Path) -> None:
-    held.shop.placer.do(Operation(Do.REMOVE, b"d/g", None, entry(held, b"d/g")), b"", None)
+    held.context.placer.do(Operation(Do.REMOVE, b"d/g", None, entry(held, b"d/g")), b"", None)
     assert not (root / "d" / "g").exists()
     assert held.kept is not None
     (version,) = held.kept.versions()
@@ -125,7 +125,7 @@ def test_a_removal_keeps_what_was_there(held: HeldRoot, root: Path) -> None:
     (root / "d" / "ignored").touch()
     gone = Operation(Do.REMOVE_DIRECTORY, b"d", None, make_directory(0o755))
     with pytest.raises(Refusal, match="not synced"):
-        held.shop.placer.do(gone, b"", None)
+        held.context.placer.do(gone, b"", None)
     assert (root / "d" / "ignored").exists()
 
 
@@ -146,14 +146,14 @@ def test_nothing_goes_through_a_link_that_took_a_directory_s_place(
         Operation(Do.MAKE_DIRECTORY, b"d/n", make_directory(0o755), None),
     ):
         with pytest.raises(Refusal):
-            held.shop.placer.do(operation, b"", None)
+            held.context.placer.do(operation, b"", None)
     with pytest.raises(Refusal):
         put(held, b"d/g", b"evil", old)
     assert [(p.name, p.read_text()) for p in outside.iterdir()] == [("g", "theirs")]
 
 
 def test_a_program_stays_one_and_gets_no_more_than_that(held: HeldRoot, root: Path) -> None:
-    placer = held.shop.placer
+    placer = held.context.placer
     assert placer.mode_for(0o6755, None) == 0o755
     assert placer.mode_for(0o644, 0o600) == 0o600
     assert placer.mode_for(0o755, 0o600) == 0o700
@@ -183,7 +183,7 @@ def test_what_is_kept_is_ours_alone_and_has_an_end(
     list(held.scan(3, everywhere=False, directories=()))
     put(held, b"f", b"after", entry(held, b"f"))
     assert kept.too_large == [b"f"]
-    staging = Path(f"/proc/self/fd/{held.shop.staging}").resolve()
+    staging = Path(f"/proc/self/fd/{held.context.staging}").resolve()
     assert stat.S_IMODE(staging.stat().st_mode) == 0o700
 
 
@@ -223,7 +223,7 @@ def test_a_save_while_the_mode_is_set_is_found(
     old = entry(held, b"f")
     operation = Operation(Do.DRESS, b"f", old.with_mode(0o755), old)
     monkeypatch.setattr(os, "utime", save_and)
-    held.shop.placer.do(operation, b"", None)
+    held.context.placer.do(operation, b"", None)
     monkeypatch.undo()
     list(held.scan(2, everywhere=False, directories=(b"",)))
     assert entry(held, b"f").tail == blake3(b"BEFORE").digest()
