@@ -258,7 +258,7 @@ TESTED_BY = {
         kled_provider/kata/image/holders kled_provider/kata/image/manifest
         kled_provider/kata/image/named kled_provider/kata/image/reference
         kled_provider/kata/image/registry kled_provider/kata/image/resource
-        kled_provider/kata/image/storing
+        kled_provider/kata/image/storing kled_provider/kata/image/unpacking
     """,
     "provider/kata/serving/test_remote.py": """
         kled_provider/kata/serving/daemon kled_provider/kata/serving/lines

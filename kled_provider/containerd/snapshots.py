@@ -96,6 +96,11 @@ class Snapshots:
         """Remove a snapshot; one that is gone is no error."""
         await self._caller.call_if_there(f"{_SERVICE}Remove", self._key(key))
 
+    async def usage(self, name: str) -> int:
+        """Say how many bytes it has of its own, without its parent's: of a writable one by now."""
+        reply = await self._caller.call(f"{_SERVICE}Usage", self._key(name))
+        return protobuf.decode(reply).integer(1)
+
     async def apply(
         self, layer: ContentDescriptor, mounts: tuple[Mount, ...], *, lease: str
     ) -> str:

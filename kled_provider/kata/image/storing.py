@@ -35,6 +35,7 @@ from kled_provider.kata.image.manifest import (
     parse_manifest,
 )
 from kled_provider.kata.image.reference import ImageReference
+from kled_provider.kata.image.unpacking import Unpacking
 from kled_provider.locks import hold_lock
 
 # gRPC's limit for a message is 16 MiB; larger pieces are no faster.
@@ -187,6 +188,7 @@ class ImageTaker:
 
     async def _unpack(self, manifest: Manifest, config: ImageConfig, lease: str) -> None:
         snapshots, parent = self.api.snapshots, ""
+        unpacking = Unpacking(self.api, lease, self.unpacked_bytes)
         chain = config.chain_ids()
         for index, (layer, name) in enumerate(zip(manifest.layers, chain, strict=True)):
             # Before the look: one that nothing else holds could be collected after it.
@@ -194,27 +196,12 @@ class ImageTaker:
             async with self.locks.part(name):
                 if await snapshots.find(name) is None:
                     await self.progress(f"Unpacking layer {index + 1} of {len(chain)}")
-                    await self._unpack_layer(layer, name, parent, config.diff_ids[index], lease)
+                    await unpacking.unpack(layer, name, parent, config.diff_ids[index])
+            await unpacking.count(name)
             parent = name
         if parent:
             label = f"containerd.io/gc.ref.snapshot.{snapshots.snapshotter}"
             await self.api.content.set_labels(manifest.config.digest, {label: parent})
-
-    async def _unpack_layer(
-        self, layer: ContentDescriptor, name: str, parent: str, diff_id: str, lease: str
-    ) -> None:
-        snapshots, key = self.api.snapshots, f"kled-unpack-{name}"
-        await snapshots.remove(key)  # what a run that died has left
-        mounts = await snapshots.prepare(key, parent, {}, lease=lease)
-        try:
-            found = await snapshots.apply(layer, mounts, lease=lease)
-            if found == diff_id:
-                await snapshots.commit(name, key, {}, lease=lease)
-                return
-        finally:
-            with trio.move_on_after(_CLEAN_UP_S, shield=True):
-                await snapshots.remove(key)  # where it was not committed
-        raise ImageFormatError(f"the layer {layer.digest} unpacks to {found}")
 
 
 class _Fetching:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
 import pytest
 import trio
 
-from tests.kit.oci import busybox_layer
+from tests.kit.oci import busybox_layer, image_of, tar_of
+from tests.kit.waiting import wait_until
+from tests.provider.kata.containers import refused
 
 pytestmark = pytest.mark.slow
 IMAGE = """
@@ -83,3 +86,25 @@ async def test_a_root_directory_is_an_image(kata: Any, platform: Any) -> None:
     kata.write(text)
     said = await kata("apply", "-auto-approve", "-no-color", code=1)
     assert "the directory has over 1000 bytes" in said
+
+
+@pytest.mark.parametrize(
+    "sizes", [(64 << 20,), (12 << 20, 12 << 20)], ids=["one layer", "several layers"]
+)
+async def test_an_image_may_not_unpack_to_more_than_the_owner_allows(
+    kata: Any, platform: Any, sizes: tuple[int, ...]
+) -> None:
+    """It is small as it is packed: nothing shows before."""
+    packed = platform.directory / "images/packed.tar"
+    layers = [tar_of({f"large-{n}": bytes(size)}) for n, size in enumerate(sizes)]
+    image_of(*layers).save(packed, "kled.test/busybox:1")
+    platform.write("[images]\nunpacked_bytes = 20000000\n")
+    kata.write(IMAGE % packed)
+    said = await refused(kata, "apply", "-auto-approve")
+    assert "its layers unpack to more than the 20000000 bytes" in said
+    assert f'archive = "{packed}"' in said
+    snapshots = functools.partial(platform.containerd.ctr, "snapshots", "ls")
+    wait_until("nothing is left", lambda: len(snapshots().stdout.splitlines()) == 1)  # its head
+    platform.write("[images]\nunpacked_bytes = 70000000\n")
+    await kata("apply", "-auto-approve")
+    await kata("destroy", "-auto-approve")
