@@ -310,6 +310,7 @@ TESTED_BY = {
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
         kled_sync/watching/kernel kled_sync/session/crash kled_sync/session/deciding
     """,
+    "sync/session/test_links.py": "kled_sync/files/reading/linked_names",
     "sync/session/test_names.py": "kled_sync/decide/folding kled_sync/files/reading/probing",
     "sync/tree/test_directories.py": "kled_sync/tree/packed",
     "sync/session/test_halting.py": "kled_sync/session/roots",

@@ -83,7 +83,8 @@ def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> i
     """Keep the folders ALPHA and BETA the same, also after restarts.
 
     One is of this machine, the other WORKSPACE:path or ssh://USER@HOST/path. In the one-way modes
-    BETA follows ALPHA; in two-way-resolved ALPHA wins where both changed.
+    BETA follows ALPHA; in two-way-resolved ALPHA wins where both changed. Each name of a hard link
+    becomes a file of its own.
     """
     from kled_client.sync.control import known_names
     from kled_client.sync.place import parse_sync_place

@@ -96,3 +96,16 @@ def _escaped(character: str) -> str:
 def _refused(path: object) -> ProtocolError:
     text = shown(path[:200]) if isinstance(path, bytes) else type(path).__name__
     return ProtocolError("sync_path_refused", f"the peer named a path that is refused: {text}")
+
+
+def leads_inside(path: bytes, target: bytes) -> bool:
+    """Whether a link at `path` stays below the root, as far as its words say."""
+    if target.startswith(b"/"):
+        return False
+    depth = path.count(b"/")
+    for part in target.split(b"/"):
+        if part not in {b"", b"."}:
+            depth += -1 if part == b".." else 1
+        if depth < 0:
+            return False
+    return True

@@ -13,13 +13,13 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
 from typing import Final
 
 from kled_sync.decide.folding import composed
 from kled_sync.files.options import Options
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import hash_file, read_small
+from kled_sync.files.reading.linked_names import LinkedNames
 from kled_sync.files.reading.memory import (
     Memory,
     SeenEntry,
@@ -38,7 +38,7 @@ from kled_sync.tree.entry import (
     make_file,
     make_frozen,
 )
-from kled_sync.tree.paths import DEPTH_MAX, ROOT, STAGING_NAME, is_name, join, split
+from kled_sync.tree.paths import DEPTH_MAX, ROOT, STAGING_NAME, is_name, join, leads_inside, split
 
 # What a look may read of files that changed before it lets the session ask.
 _READ_BYTES: Final = 16 * 1024 * 1024
@@ -56,6 +56,7 @@ class Scanner:
         self._stacks: dict[bytes, Stack] = {}
         self._rules: dict[bytes, tuple[SeenEntry, Rules]] = {}
         self._names: dict[bytes, tuple[int, int]] = {}
+        self._linked = LinkedNames()
         self._device: int | None = None
         self._fresh: list[bytes] = []
         # The first look finds a million files that are new, of which none came from elsewhere.
@@ -83,11 +84,16 @@ class Scanner:
         with _no_collection():
             if everywhere:
                 memory.all_dirty = False
+                self._linked.clear()
                 self._scan_root()
+                self._linked.take(set())
             elif ROOT in wanted:  # the directory above is not watched
                 self._look_at_root()
-            for directory in () if everywhere else sorted(wanted):
-                self._scan_again(directory)
+            more = [] if everywhere else sorted(wanted)
+            while more:
+                for directory in more:
+                    self._scan_again(directory)
+                more = self._linked.take(wanted)
         self._recognise()
         self._read(read_new=not everywhere)
         return list(self._changed)
@@ -211,7 +217,10 @@ class Scanner:
         is_directory = stat.S_ISDIR(found.st_mode)
         if is_ignored(stack, path, name, is_directory=is_directory):
             return seen(make_frozen(Kind.IGNORED), None)
-        if old is not None and not is_directory and old.is_still(found):
+        is_still = old is not None and not is_directory and old.is_still(found)
+        if found.st_nlink > 1 and not is_directory:
+            self._linked.note(found.st_ino, split(path)[0], changed=not is_still)
+        if is_still:
             return old
         return self._look(descriptor, name, path, found, old)
 
@@ -374,18 +383,6 @@ _WORDS: Final = {
 def is_same_file(what: SeenEntry, old: SeenEntry) -> bool:
     """Whether `what`, which nobody read, is `old`, which was: same inode, times, size and mode."""
     return what == old[: len(what)]
-
-
-def leads_inside(path: bytes, target: bytes) -> bool:
-    """Whether a link at `path` stays below the root, as far as its words say."""
-    if target.startswith(b"/"):
-        return False
-    depth = path.count(b"/")
-    for part in PurePosixPath(os.fsdecode(target)).parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            return False
-    return True
 
 
 @contextmanager

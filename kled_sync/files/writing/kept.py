@@ -1,9 +1,9 @@
 """Keeps versions that a sync replaced or deleted, for a time, on the side that lost them.
 
-A version is moved here, not copied, where it is in the same filesystem. The log has a line for
-each: number, time, bytes, what became of it, and the path in base64. It is appended to before a job
-is answered; a line that a crash cut is not read. A directory that was moved has one line, with both
-of its paths, which is one of each file in it too.
+A version is moved here, not copied, where it is in the same filesystem and has no other name. The
+log has a line for each: number, time, bytes, what became of it, and the path in base64. It is
+appended to before a job is answered; a line that a crash cut is not read. A directory that was
+moved has one line, with both of its paths, which is one of each file in it too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -90,20 +91,28 @@ class KeptVersions:
     def take(self, directory: int, name: bytes, path: bytes, what: str) -> None:
         """Keep the file or link `name`, which was at `path`, and take it away there."""
         number, self._next = self._next, self._next + 1
-        target = str(number)
-        size = os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        size = found.st_size
         if size > self.limit():
             self.too_large.append(path)
             os.unlink(name, dir_fd=directory)
             return
-        try:
-            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=self._descriptor)
-        except OSError:
-            number = self._copied(directory, name, number, size)
+        # Through its other names it would change where it is kept, too.
+        is_linked = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+        copied = self._copied(directory, name, number, size) if is_linked else 0
+        if copied or not self._moved(directory, name, number):
+            number = copied or self._copied(directory, name, number, size)
             if not number:
                 self.too_large.append(path)
             os.unlink(name, dir_fd=directory)
         self._lines.append(KeptVersion(number, time.time(), path, what, size))
+
+    def _moved(self, directory: int, name: bytes, number: int) -> bool:
+        try:
+            os.rename(name, str(number), src_dir_fd=directory, dst_dir_fd=self._descriptor)
+        except OSError:
+            return False
+        return True
 
     def keep(self, path: bytes, attributes: bytes) -> None:
         """Keep what `path` had of attributes, which are about to be changed."""

@@ -1,0 +1,36 @@
+"""The directories in which a file has names, for files with several of them (hard links).
+
+A write through one name is told of the directory of that name alone (inotify(7)).
+"""
+
+from __future__ import annotations
+
+
+class LinkedNames:
+    """Of the files of one root; names outside of it are not known."""
+
+    def __init__(self) -> None:
+        # By inode; most have all their names in one directory, or all others outside the root.
+        self._directories: dict[int, bytes | set[bytes]] = {}
+        self._behind: set[bytes] = set()
+
+    def clear(self) -> None:
+        """Begin anew: everything is about to be looked at."""
+        self._directories.clear()
+
+    def note(self, inode: int, directory: bytes, *, changed: bool) -> None:
+        """The file has a name in `directory`; if it has changed, it has in all others, too."""
+        known = self._directories.setdefault(inode, directory)
+        if known == directory:
+            return
+        if isinstance(known, bytes):
+            known = self._directories[inode] = {known, directory}
+        known.add(directory)
+        if changed:
+            self._behind |= known
+
+    def take(self, looked_at: set[bytes]) -> list[bytes]:
+        """Directories in which a file has changed under another name, but those `looked_at`."""
+        found, self._behind = self._behind - looked_at, set()
+        looked_at |= found
+        return sorted(found)
