@@ -3,8 +3,8 @@
 Names and messages are other people's: what would act on a terminal is replaced. JSON has it
 escaped, so it stays exact.
 
-Without rich until something is printed by it: its import is a tenth of a command's start-up, and a
-build's is over before there is a line of it.
+Without rich until it has something to draw: its import is a tenth of a command's start-up, and a
+program that runs `kled` sees none of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kled_wire.text import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.progress import ProgressColumn
 
     from kled_client.tables import Columns
 
@@ -174,21 +174,41 @@ class Output:
 
     def note(self, text: str) -> None:
         """A sentence about the work, on standard error."""
+        self._say(printable(text, keep="\n\t"))
+
+    @property
+    def _draws(self) -> bool:
+        """Whether bars are drawn on standard error."""
+        return self._notes is not None or sys.stderr.isatty()
+
+    def _say(self, text: str) -> None:
+        """A line on standard error; above a bar, where there is one."""
+        if not self._draws:
+            sys.stderr.write(f"{text}\n")
+            return
         from rich.markup import escape
 
-        self.notes.print(escape(printable(text, keep="\n\t")), soft_wrap=True)
+        self.notes.print(escape(text), soft_wrap=True)
 
     def progress(self, what: str) -> AbstractContextManager[Meter]:
         """A bar on a terminal; without one, nothing but the lines given to `Meter.log`."""
-        from rich.progress import TextColumn, TimeElapsedColumn
 
-        return self._meter(what, TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+        def figures() -> tuple[ProgressColumn, ...]:
+            from rich.progress import TextColumn, TimeElapsedColumn
+
+            return TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn()
+
+        return self._meter(what, figures)
 
     def transfer(self, what: str) -> AbstractContextManager[Meter]:
         """The same for bytes: how many of how many, how fast, and how long it still takes."""
-        from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        return self._meter(what, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        def figures() -> tuple[ProgressColumn, ...]:
+            from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+            return DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+
+        return self._meter(what, figures)
 
     def copied(self, files: int, size: int, seconds: float, *, others: int = 0) -> None:
         """The sum of a transfer; `others` are changes that copy no file, as deletions."""
@@ -207,39 +227,47 @@ class Output:
         self.note(f"{said} in {seconds:.1f} s{rate}")
 
     @contextmanager
-    def _meter(self, what: str, *figures: ProgressColumn) -> Iterator[Meter]:
+    def _meter(
+        self, what: str, figures: Callable[[], tuple[ProgressColumn, ...]]
+    ) -> Iterator[Meter]:
+        if not self._draws:
+            yield Meter(say=self._say)
+            return
         from rich.progress import BarColumn, Progress, TextColumn
 
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            *figures,
+            *figures(),
             console=self.notes,
             transient=True,
             disable=not self.notes.is_terminal,
         )
         with bar:
-            yield Meter(bar=bar, task=bar.add_task(what, total=None), what=what)
+            task = bar.add_task(what, total=None)
+
+            def update(done: float, total: float | None, message: str | None) -> None:
+                text = f"{what}: {message}" if message else what
+                bar.update(task, completed=done, total=total, description=printable(text))
+
+            yield Meter(say=self._say, draw=update)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """A running bar; made by `Output.progress`."""
+    """A running bar, or none; made by `Output.progress`."""
 
-    bar: Progress
-    task: TaskID
-    what: str
+    say: Callable[[str], None]
+    draw: Callable[[float, float | None, str | None], None] | None = None
 
     def update(self, done: float, total: float | None, message: str | None = None) -> None:
         """Move to `done` of `total` (None: unknown), in any unit."""
-        text = f"{self.what}: {message}" if message else self.what
-        self.bar.update(self.task, completed=done, total=total, description=printable(text))
+        if self.draw is not None:
+            self.draw(done, total, message)
 
     def log(self, text: str) -> None:
         """A line above the bar."""
-        from rich.markup import escape
-
-        self.bar.console.print(escape(printable(text, keep="\t")), soft_wrap=True)
+        self.say(printable(text, keep="\t"))
 
 
 def ago(moment: str | None, never: str = "-") -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import click
-import trio
 
 from kled_client.account import credentials, profile
 from kled_client.account.profile import Profile
@@ -84,6 +83,7 @@ class Invocation:
 
     def call(self, work: Callable[[Api], Awaitable[T]]) -> T:
         """Run `work` with the API on a fresh Trio loop."""
+        import trio  # nearly half of what a command imports: see `sync push`
 
         async def main() -> T:
             async with self.api() as api:

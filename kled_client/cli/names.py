@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
-import trio
 from click.shell_completion import CompletionItem
 
 from kled_client.account import profile
@@ -99,6 +98,8 @@ def named_by(find: Callable[[Api], Awaitable[Iterable[str]]]) -> Completer:
 
 def answer(ctx: click.Context, find: Callable[[Invocation], Awaitable[list[str]]]) -> list[str]:
     """What `find` finds within ANSWER_S; nothing where it cannot: a shell shows no errors."""
+    import trio  # not for what only names its arguments' types
+
     options = ctx.find_root().params
     invocation = Invocation.from_options(profile=options.get("profile"), url=options.get("url"))
     found: list[str] = []

@@ -16,7 +16,6 @@ from kled_client.cli.names import complete_place
 from kled_client.cli.option_group import option_group
 from kled_client.cli.sync_copy import ATTRIBUTE_OPTIONS, pull, push
 from kled_client.cli.times import local, moment
-from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError, NotFoundError, ProtocolError
 from kled_wire.text import printable
 
@@ -247,6 +246,8 @@ def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bo
         raise InputError("usage", "undo what?", hint="a PATH, or --at TIME")
     below = _below(path)
     if _is_place(name):
+        from kled_client.terminal.interrupt import run
+
         return run(partial(_undo_at, invocation, name, below, since_s=since, purge=purge))
     found = _ask(invocation, "undo", name=name, path=below, since_s=since, purge=purge)
     _show_undone(invocation, found, below, since_s=since, purge=purge)
@@ -295,6 +296,8 @@ def history(invocation: Invocation, name: str, path: str) -> int:
     """List the stored versions of PATH, newest first; NAME is as for undo."""
     below = _below(path)
     if _is_place(name):
+        from kled_client.terminal.interrupt import run
+
         return run(partial(_history_at, invocation, name, below))
     _show_versions(invocation, _ask(invocation, "history", name=name, path=below)["versions"])
     return 0
@@ -326,6 +329,7 @@ def background(invocation: Invocation) -> int:
     """Run all syncs; kled starts this process when it is needed."""
     from kled_client.sync.background import Background
     from kled_client.sync.sessions import sync_home
+    from kled_client.terminal.interrupt import run
 
     def connect_as(profile: str | None) -> Connect:
         return replace(invocation, profile_name=profile).ssh

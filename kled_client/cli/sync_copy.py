@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import trio
 
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_place
 from kled_client.cli.option_group import option_group
 from kled_client.sync.place import SyncPlace, parse_sync_place
-from kled_client.terminal.interrupt import run
+from kled_client.sync.processes import EndpointProcess, started
+from kled_client.sync.rules import rules_of
+from kled_sync.garbage_collection import collect_seldom
 from kled_wire.errors import InputError, KledError
 
 if TYPE_CHECKING:
@@ -97,19 +99,25 @@ def sync_server() -> int:
 
 
 def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **options: Any) -> int:
-    from kled_client.sync.copy import AS_RSYNC, CopyWish
-    from kled_client.sync.rules import rules_of
+    collect_seldom()
+    places = parse_sync_place(source), parse_sync_place(target)
+    _check_direction(*places, upload=upload)
+    ignore = rules_of(options["ignore"], options["preset"])
+    with started(*places, env=invocation.env) as processes:
+        from kled_client.terminal.interrupt import run  # while ssh connects
+
+        wish = _wish(*places, ignore, options)
+        return run(partial(_copy, invocation, wish, options, processes))
+
+
+def _wish(source: SyncPlace, target: SyncPlace, ignore: bytes, options: dict[str, Any]) -> CopyWish:
+    from kled_client.sync.copy import AS_RSYNC, CopyWish  # while ssh connects
     from kled_client.sync.sessions import PERMISSIONS
     from kled_sync.decide.attributes import AttributeWish
-    from kled_sync.garbage_collection import collect_seldom
 
-    collect_seldom()
-    from_place, to_place = parse_sync_place(source), parse_sync_place(target)
-    _check_direction(from_place, to_place, upload=upload)
-    ignore = rules_of(options["ignore"], options["preset"])
-    wish = CopyWish(
-        source=from_place,
-        target=to_place,
+    return CopyWish(
+        source=source,
+        target=target,
         delete=options["delete"],
         preview=options["itemize"] or options["dry_run"],
         options=replace(
@@ -125,7 +133,6 @@ def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **op
             hard_links=options["hard_links"],
         ),
     )
-    return run(partial(_copy, invocation, wish, options))
 
 
 def _check_direction(source: SyncPlace, target: SyncPlace, *, upload: bool) -> None:
@@ -139,7 +146,14 @@ def _check_direction(source: SyncPlace, target: SyncPlace, *, upload: bool) -> N
         )
 
 
-async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any]) -> int:
+async def _copy(
+    invocation: Invocation,
+    wish: CopyWish,
+    options: dict[str, Any],
+    processes: Sequence[EndpointProcess | None],
+) -> int:
+    import trio  # while ssh connects
+
     from kled_client.sync.copy import check_deletions, copy
     from kled_sync.session.transfers.transfer import SyncMeter
 
@@ -157,7 +171,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
     with output.transfer("syncing") as bar:
         meter = SyncMeter()
         meter.show_by(bar.update)
-        result = await copy(wish, invocation.env, invocation.ssh, confirm, meter)
+        result = await copy(wish, invocation.env, invocation.ssh, confirm, meter, processes)
     _report(invocation, result, dry_run=dry_run, seconds=trio.current_time() - began)
     return 0
 

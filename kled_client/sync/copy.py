@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kled_client.sync.place import SyncPlace
+from kled_client.sync.processes import EndpointProcess
 from kled_client.sync.reach import Connect, open_peer
 from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.modes import SyncSide
@@ -37,15 +38,23 @@ class CopyWish:
 
 
 async def copy(
-    wish: CopyWish, env: Mapping[str, str], connect: Connect, confirm: Confirm, meter: SyncMeter
+    wish: CopyWish,
+    env: Mapping[str, str],
+    connect: Connect,
+    confirm: Confirm,
+    meter: SyncMeter,
+    processes: Sequence[EndpointProcess | None] = (None, None),
 ) -> Result:
-    """Carry it out. Raises KledError; what failed for single files is in the result."""
+    """Carry it out; `processes` are those of the source and the target, if they were started.
+
+    Raises KledError; what failed for single files is in the result.
+    """
     here = None
     if not (wish.source.is_here and wish.target.is_here):
         here = SyncSide.ALPHA if wish.source.is_here else SyncSide.BETA
     async with (
-        open_peer(wish.source, str(wish.source), env, connect) as alpha,
-        open_peer(wish.target, str(wish.target), env, connect) as beta,
+        open_peer(wish.source, str(wish.source), env, connect, processes[0]) as alpha,
+        open_peer(wish.target, str(wish.target), env, connect, processes[1]) as beta,
     ):
         once = Wish(
             source=os.fsencode(wish.source.path),

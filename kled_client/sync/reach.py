@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import trio
 
 from kled_client.sync.place import SyncPlace
+from kled_client.sync.processes import EndpointProcess, start_endpoint
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.streams import ByteStream, PipeStream
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef
-from kled_wire.pipes import widen_pipe
 from kled_wire.ssh.subsystems import SYNC
 from kled_wire.text import printable
 
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
 
     from kled_client.ssh.channel import Channel
 
-_FAR_COMMAND: Final = "kled sync-server"
-# Without ServerAliveInterval ssh never notices a network that drops packets silently.
-_SSH_OPTIONS: Final = (
-    "-o", "ClearAllForwardings=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3",
-)  # fmt: skip
 # What a far end says before it ends; the last of it explains why.
 _WORDS_BYTES: Final = 2000
 Connect = Callable[[WorkspaceRef], "AbstractAsyncContextManager[asyncssh.SSHClientConnection]"]
@@ -38,13 +31,18 @@ Connect = Callable[[WorkspaceRef], "AbstractAsyncContextManager[asyncssh.SSHClie
 
 @asynccontextmanager
 async def open_peer(
-    place: SyncPlace, name: str, env: Mapping[str, str], connect: Connect
+    place: SyncPlace,
+    name: str,
+    env: Mapping[str, str],
+    connect: Connect,
+    process: EndpointProcess | None = None,
 ) -> AsyncIterator[Peer]:
-    """The endpoint at `place`, up until the block ends. `connect` reaches workspaces.
+    """The endpoint at `place`, up until the block ends. `connect` reaches workspaces; `process` is
+    the endpoint's where that was started before.
 
     Raises UnavailableError("sync_connection_lost") when it ends before, and as `connect` does.
     """
-    async with _stream(place, env, connect) as stream, trio.open_nursery() as nursery:
+    async with _stream(place, env, connect, process) as stream, trio.open_nursery() as nursery:
         peer = Peer(name, stream)
         nursery.start_soon(peer.run)
         yield peer
@@ -53,54 +51,48 @@ async def open_peer(
 
 @asynccontextmanager
 async def _stream(
-    place: SyncPlace, env: Mapping[str, str], connect: Connect
+    place: SyncPlace, env: Mapping[str, str], connect: Connect, process: EndpointProcess | None
 ) -> AsyncIterator[ByteStream]:
     if place.workspace is not None:
         async with connect(place.workspace) as connection, _over_channel(connection) as channel:
             yield channel
         return
-    command: tuple[str, ...] = (sys.executable, "-P", "-m", "kled_sync")
-    if place.ssh is not None:
-        command = ("ssh", "-T", *_SSH_OPTIONS, *place.ssh, _FAR_COMMAND)
-    async with _process(command, env) as stream:
+    if process is None:
+        process = await trio.to_thread.run_sync(start_endpoint, place, env)
+    async with _passing(process) as stream:
         yield stream
 
 
 @asynccontextmanager
-async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIterator[ByteStream]:
-    """An endpoint, ended with its input. Raises UnavailableError("sync_far_end_missing")."""
-    # The module must be found where an installation is not what Python looks through by itself.
-    paths = os.pathsep.join(path for path in sys.path if path)
-    try:
-        process = await trio.lowlevel.open_process(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**env, "PYTHONPATH": paths},
-        )
-    except OSError as exc:
-        raise UnavailableError(
-            "sync_far_end_missing", f"{command[0]} cannot be started: {exc.strerror}"
-        ) from exc
-    for end in (process.stdin, process.stdout):
-        if isinstance(end, trio.lowlevel.FdStream):
-            widen_pipe(end.fileno())
+async def _passing(process: EndpointProcess) -> AsyncIterator[ByteStream]:
+    """The pipes of an endpoint, which ends with its input."""
+    stream = _ProcessStream(process)
     async with trio.open_nursery() as nursery:
-        stream = _ProcessStream(process)
         nursery.start_soon(stream.pass_words_on)
         try:
             yield stream
         finally:
             with trio.move_on_after(CLEANUP_S, shield=True):
-                assert process.stdin is not None
-                await process.stdin.aclose()
-                await process.wait()
+                await stream.writer.aclose()
+                await _wait(process)
             if process.returncode is None:
                 process.kill()
                 with trio.CancelScope(shield=True):
-                    await process.wait()
+                    await _wait(process)
+            await stream.reader.aclose()
             nursery.cancel_scope.cancel()
+
+
+async def _wait(process: EndpointProcess) -> None:
+    """Until it has ended; a thread waits on where that is cancelled."""
+    await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+
+
+def _taken(pipe: IO[bytes] | None) -> trio.lowlevel.FdStream:
+    """An end of a pipe, which is Trio's from now on."""
+    assert pipe is not None
+    with pipe:
+        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))
 
 
 class _Words:
@@ -123,18 +115,16 @@ class _Words:
 class _ProcessStream(PipeStream):
     """A process's pipes; its standard error is copied to ours."""
 
-    def __init__(self, process: trio.Process) -> None:
-        assert process.stdio is not None
-        assert isinstance(process.stderr, trio.lowlevel.FdStream)
-        super().__init__(process.stdio)
-        self._process, self._stderr = process, process.stderr
+    def __init__(self, process: EndpointProcess) -> None:
+        super().__init__(trio.StapledStream(_taken(process.stdin), _taken(process.stdout)))
+        self._process, self._stderr = process, _taken(process.stderr)
         self._words = _Words()
 
     async def receive_into(self, space: memoryview) -> int:
         count = await super().receive_into(space)
         if not count:
             with trio.move_on_after(CLEANUP_S):
-                await self._process.wait()
+                await _wait(self._process)
             with suppress(OSError):  # not until its end: a master of ssh's may keep it open
                 self._take(os.read(self._stderr.fileno(), _WORDS_BYTES))
             self._words.explain()

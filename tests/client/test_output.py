@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -132,3 +134,14 @@ def test_tokens_and_keys_that_have_ended_are_not_shown_as_valid(
     key |= {"public_key": "ssh-ed25519 AAAA", "expires_at": after(days=-1)}
     signed_in.routes["GET", "/api/v1/keys"] = (200, [key])
     assert b"expired" in kled("key", "list").stdout
+
+
+def test_without_a_terminal_notes_and_progress_do_without_rich() -> None:
+    """Its import would hold up every command that a program runs."""
+    code = (
+        "import sys; from kled_client.output import Output; output = Output()\n"
+        "with output.transfer('copying') as bar: bar.update(1, 2, 'x'); bar.log('a :smile: [b]')\n"
+        "output.note('done'); sys.exit('rich' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stderr == "a :smile: [b]\ndone\n"
