@@ -56,6 +56,13 @@ async def create(world, caller, name: str = "dev"):
     )
 
 
+async def alices_workspace(world, make_tar):
+    """Push a template and create the workspace dev of it: its owner, and the workspace."""
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    return alice, await create(world, alice)
+
+
 async def build(world, caller, transition: str, name: str = "dev", *, orphan: bool = False):
     return await world.services.builds.create(
         caller, parse_workspace_ref(name), Transition(transition), version=None, orphan=orphan

@@ -23,13 +23,19 @@ from kled_wire.errors import (
     UnavailableError,
 )
 from kled_wire.names import parse_workspace_ref
-from tests.coord.builds.steps import build, create, log_of, status, template, working
+from tests.coord.builds.steps import (
+    alices_workspace,
+    build,
+    create,
+    log_of,
+    status,
+    template,
+    working,
+)
 
 
 async def test_create_stop_start_delete(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     assert created.workspace.status == "pending"
     async with working(world, tmp_path):
         log = await log_of(world, alice, created.latest_build.id)
@@ -108,10 +114,8 @@ async def test_a_second_build_waits_for_the_first(world, make_tar) -> None:
 
 
 async def test_a_failed_build_says_why(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.error = KledError("terraform_failed", "no such image", hint="build it")
-    created = await create(world, alice)
     async with working(world, tmp_path):
         log = await log_of(world, alice, created.latest_build.id)
         assert log[-1] == End(status="failed", error="no such image (build it)")
@@ -126,10 +130,8 @@ async def test_a_failed_build_says_why(world, make_tar, tmp_path) -> None:
 
 
 async def test_a_running_build_is_canceled(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.hang = True
-    created = await create(world, alice)
     async with working(world, tmp_path):
         await world.terraform.started.wait()
         canceling = await world.services.builds.cancel(alice, created.latest_build.id)
@@ -145,9 +147,7 @@ async def test_a_running_build_is_canceled(world, make_tar, tmp_path) -> None:
 async def test_canceling_a_queued_stop_leaves_the_workspace_running(
     world, make_tar, tmp_path
 ) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     async with working(world, tmp_path):
         await log_of(world, alice, created.latest_build.id)
     queued = await build(world, alice, "stop")
@@ -183,9 +183,7 @@ async def pass_time(world, seconds: int) -> None:
 async def test_a_dead_workers_build_fails_with_the_reason_and_its_lock_is_dropped(
     world, make_tar
 ) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     queue, states = world.services.queue, world.services.states
     claimed = await queue.claim("dead")
     writer = await states.authenticate(created.workspace.id, claimed.build.id, claimed.secret)
@@ -215,10 +213,8 @@ async def test_a_dead_workers_build_fails_with_the_reason_and_its_lock_is_droppe
 
 
 async def test_a_worker_that_goes_down_gives_its_build_back(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.hang = True
-    created = await create(world, alice)
     async with working(world, tmp_path):
         await world.terraform.started.wait()
     assert (await world.services.builds.get(alice, created.latest_build.id)).status == "pending"
@@ -233,9 +229,7 @@ async def test_a_worker_that_goes_down_gives_its_build_back(world, make_tar, tmp
 
 
 async def test_an_orphan_delete_runs_no_terraform(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     async with working(world, tmp_path):
         await log_of(world, alice, created.latest_build.id)
         queued = await build(world, alice, "delete", orphan=True)
@@ -245,10 +239,8 @@ async def test_an_orphan_delete_runs_no_terraform(world, make_tar, tmp_path) -> 
 
 
 async def test_control_characters_do_not_reach_a_log(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.error = KledError("terraform_failed", "red \x1b[31m and \0 nul")
-    created = await create(world, alice)
     async with working(world, tmp_path):
         log = await log_of(world, alice, created.latest_build.id)
     assert not any("\x1b" in i.text or "\0" in i.text for i in log if isinstance(i, LogLine))
@@ -256,9 +248,7 @@ async def test_control_characters_do_not_reach_a_log(world, make_tar, tmp_path) 
 
 async def test_waiting_for_the_agent(lite_world, make_tar, tmp_path) -> None:
     world = lite_world
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     services = world.services
     wait = partial(services.agent_wait.wait, created.workspace.id, alice.user_id)
     async with trio.open_nursery() as nursery, working(world, tmp_path):
@@ -276,9 +266,7 @@ async def test_waiting_for_the_agent(lite_world, make_tar, tmp_path) -> None:
 
 
 async def test_state_is_locked_kept_and_sealed(world, make_tar) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    _, created = await alices_workspace(world, make_tar)
     claimed = await world.services.queue.claim("w")
     states, ws = world.services.states, created.workspace.id
     for build_id, secret, workspace in (
@@ -314,9 +302,7 @@ async def test_state_is_locked_kept_and_sealed(world, make_tar) -> None:
 async def test_a_coordinator_that_starts_fails_what_the_dead_one_was_running(
     world, make_tar
 ) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    _, created = await alices_workspace(world, make_tar)
     await world.services.queue.claim("here/dead")
     await world.services.queue.expire(lambda worker: worker.startswith("there/"))
     assert await status(world, created.workspace) == "starting"

@@ -8,17 +8,15 @@ import trio.testing
 from kled_coord.builds.queue import Queue
 from kled_coord.changes import Changes, cancel_key
 from kled_coord.metrics import Metrics
-from tests.coord.builds.steps import create, log_of, status, template, working
+from tests.coord.builds.steps import alices_workspace, log_of, status, working
 
 
 async def test_a_second_cancel_still_lets_terraform_stop_and_force_does_not(
     lite_world, make_tar, tmp_path
 ) -> None:
     world, builds = lite_world, lite_world.services.builds
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.hang = world.terraform.stubborn = True
-    created = await create(world, alice)
     build_id = created.latest_build.id
     with trio.fail_after(30):
         async with working(world, tmp_path):
@@ -37,10 +35,8 @@ async def test_a_second_cancel_still_lets_terraform_stop_and_force_does_not(
 
 async def test_force_alone_cancels_too(lite_world, make_tar, tmp_path) -> None:
     world, builds = lite_world, lite_world.services.builds
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.hang = world.terraform.stubborn = True
-    created = await create(world, alice)
     with trio.fail_after(30):
         async with working(world, tmp_path):
             await world.terraform.started.wait()
@@ -51,9 +47,7 @@ async def test_force_alone_cancels_too(lite_world, make_tar, tmp_path) -> None:
 
 async def test_a_build_that_waits_is_canceled_at_once(lite_world, make_tar) -> None:
     world = lite_world
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     canceled = await world.services.builds.cancel(alice, created.latest_build.id, force=True)
     assert canceled.status == "canceled"
     assert await world.services.queue.claim("w") is None
@@ -72,10 +66,8 @@ async def test_force_reaches_the_process_that_runs_the_build(
         registry=world.registry,
         metrics=Metrics(),
     )
-    await template(world, make_tar)
-    alice = await world.user("alice")
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.hang = world.terraform.stubborn = True
-    created = await create(world, alice)
     build_id = created.latest_build.id
     with trio.fail_after(30):
         async with working(world, tmp_path):

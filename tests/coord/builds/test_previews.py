@@ -11,16 +11,14 @@ from kled_coord.terraform.output.changes import PlannedChanges, ResourceChange
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError
 from kled_wire.names import parse_workspace_ref
-from tests.coord.builds.steps import create, template
+from tests.coord.builds.steps import alices_workspace
 
 DEV = parse_workspace_ref("dev")
 
 
 async def made(world, make_tar):
     """Alice with the workspace dev, which runs."""
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     build = (await world.services.queue.claim("w1")).build
     await world.services.queue.end(build.id, BuildEvent.SUCCEEDED, worker="w1", outputs={})
     return alice, created.workspace

@@ -9,7 +9,7 @@ from kled_coord.policy.actions import Action
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import ForbiddenError, InputError, KledError
 from kled_wire.names import parse_workspace_ref
-from tests.coord.builds.steps import create, log_of, status, template, working
+from tests.coord.builds.steps import alices_workspace, create, log_of, status, template, working
 
 
 async def restart(world, caller, **given: str):
@@ -29,9 +29,7 @@ async def builds_of(world, caller):
 
 
 async def test_a_restart_stops_then_starts_with_what_was_given(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     async with working(world, tmp_path):
         await log_of(world, alice, created.latest_build.id)
         stop = await restart(world, alice, size="3")
@@ -46,9 +44,7 @@ async def test_a_restart_stops_then_starts_with_what_was_given(world, make_tar, 
 
 
 async def test_a_wrong_parameter_stops_nothing(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     async with working(world, tmp_path):
         await log_of(world, alice, created.latest_build.id)
         with pytest.raises(InputError):
@@ -57,9 +53,7 @@ async def test_a_wrong_parameter_stops_nothing(world, make_tar, tmp_path) -> Non
 
 
 async def test_nothing_is_started_after_a_stop_that_failed(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     async with working(world, tmp_path):
         await log_of(world, alice, created.latest_build.id)
         world.terraform.error = KledError("terraform_failed", "no")

@@ -8,7 +8,7 @@ from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import ScriptRun
 from kled_coord.store.scripts import put_script_run
 from kled_wire.errors import NotFoundError
-from tests.coord.builds.steps import create, log_of, template, working
+from tests.coord.builds.steps import alices_workspace, create, log_of, template, working
 
 STEPS = [
     {"kind": "stage", "name": "init", "action": "", "started_s": 0.5, "duration_s": 2.0},
@@ -76,9 +76,7 @@ async def test_an_agent_that_comes_long_after_a_start_is_not_of_it(world, make_t
 
 
 async def test_what_a_run_measures_is_kept_also_where_it_fails(world, make_tar, tmp_path) -> None:
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     world.terraform.timings = [{**STEPS[0], "failed": True}]
     world.terraform.error = ValueError("a bug")
     async with working(world, tmp_path):

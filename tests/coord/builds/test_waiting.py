@@ -11,7 +11,7 @@ import trio.testing
 
 from kled_provider.kled.processes import launcher
 from kled_wire.errors import UnavailableError
-from tests.coord.builds.steps import create, log_of, template, working
+from tests.coord.builds.steps import alices_workspace, log_of, working
 
 # Above pid_max of every Linux: a process that has ended.
 DEAD = 2**22 + 1
@@ -19,9 +19,7 @@ DEAD = 2**22 + 1
 
 async def started(world, make_tar, tmp_path) -> tuple[Any, Any, Any]:
     """A workspace that was started, its owner and its agent, which has not connected."""
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     async with working(world, tmp_path):
         await log_of(world, alice, created.latest_build.id)
     agent = await world.services.workspaces.agent_of(created.workspace.id)

@@ -12,16 +12,14 @@ from kled_coord.policy.actions import Action
 from kled_coord.store.schema import workspaces as table
 from kled_wire.errors import ConflictError, InputError
 from kled_wire.names import parse_workspace_ref
-from tests.coord.builds.steps import create, log_of, template, working
+from tests.coord.builds.steps import alices_workspace, create, log_of, template, working
 
 
 async def test_of_several_agents_main_is_meant_and_none_by_chance(
     lite_world, make_tar, tmp_path
 ) -> None:
     world, services = lite_world, lite_world.services
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     agents, workspaces = services.agents, services.workspaces
     first, _ = await agents.ensure(created.workspace.id, "db")
     async with working(world, tmp_path):
@@ -52,9 +50,7 @@ async def test_an_agent_is_named_with_its_workspace_and_an_old_name_comes_first(
     lite_world, make_tar
 ) -> None:
     world, workspaces = lite_world, lite_world.services.workspaces
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     read = partial(workspaces.locate, alice, action=Action.WORKSPACE_READ)
     found, asked = await read(parse_workspace_ref("side--dev"))
     assert (found.id, asked) == (created.workspace.id, "side")

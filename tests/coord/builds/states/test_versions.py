@@ -10,7 +10,7 @@ from kled_coord.builds.states.backend import StateLockedError, StateWriter
 from kled_coord.builds.transitions import BuildEvent
 from kled_wire.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from kled_wire.names import BuildId, parse_workspace_ref
-from tests.coord.builds.steps import build, create, template
+from tests.coord.builds.steps import alices_workspace, build
 
 DEV = parse_workspace_ref("alice/dev")
 
@@ -22,9 +22,7 @@ def state(serial: int, lineage: str = "l1", **more: object) -> bytes:
 
 async def kept(world, make_tar):
     """Alice's workspace dev, whose build has written a state of serial 3."""
-    await template(world, make_tar)
-    alice = await world.user("alice")
-    created = await create(world, alice)
+    alice, created = await alices_workspace(world, make_tar)
     claimed = (await world.services.queue.claim("w1")).build
     await world.services.states.adopt(created.workspace.id, claimed.id, state(3))
     await world.services.queue.end(claimed.id, BuildEvent.SUCCEEDED, worker="w1")
