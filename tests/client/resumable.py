@@ -13,6 +13,7 @@ from kled_wire.resume.handshake import read_hello
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.pump import pump
+from tests.kit.sockets import trio_stream
 
 
 def carry_resumable(outer: socket.socket, inner: socket.socket) -> None:
@@ -21,10 +22,10 @@ def carry_resumable(outer: socket.socket, inner: socket.socket) -> None:
 
 
 async def _carry(outer: socket.socket, inner: socket.socket) -> None:
-    _, transport = await read_hello(_stream(outer))
+    _, transport = await read_hello(trio_stream(outer))
     stream = ResumableStream(StreamState())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_serve, stream, _stream(inner))
+        nursery.start_soon(_serve, stream, trio_stream(inner))
         with contextlib.suppress(TransportLost, ProtocolError, trio.BrokenResourceError):
             await stream.run_transport(transport, 0)
         nursery.cancel_scope.cancel()
@@ -36,8 +37,3 @@ async def _serve(stream: ResumableStream, inner: trio.SocketStream) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
             await pump(stream, inner)
         stream.reset("closed", "closed")
-
-
-def _stream(plain: socket.socket) -> trio.SocketStream:
-    plain.setblocking(False)
-    return trio.SocketStream(trio.socket.from_stdlib_socket(plain))

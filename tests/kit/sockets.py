@@ -46,6 +46,11 @@ def is_open(address: Address) -> bool:
     return False
 
 
+def trio_stream(end: socket.socket) -> trio.SocketStream:
+    """The same socket as Trio's stream, which has it from now on."""
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
+
+
 async def open_unix(path: str | Path) -> trio.SocketStream:
     """Connect, as soon as somebody listens there."""
     with trio.fail_after(20):

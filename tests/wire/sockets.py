@@ -14,6 +14,7 @@ from kled_wire.http.headio import read_head
 from kled_wire.http.upgrade import RequestHead, parse_request
 from kled_wire.transport.address import parse_url
 from kled_wire.transport.open import upgrade_raw
+from tests.kit.sockets import trio_stream
 
 # What `pair` made; tests/wire/conftest.py closes it after each test.
 made: list[trio.SocketStream] = []
@@ -27,11 +28,7 @@ def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     near, far = socket.socketpair()
     for end in (near, far):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        end.setblocking(False)
-    left, right = (
-        trio.SocketStream(trio.socket.from_stdlib_socket(near)),
-        trio.SocketStream(trio.socket.from_stdlib_socket(far)),
-    )
+    left, right = trio_stream(near), trio_stream(far)
     made.extend((left, right))
     return left, right
 

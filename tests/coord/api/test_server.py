@@ -20,6 +20,7 @@ from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.offload.stream import OffloadedStream
 from kled_wire.transport.pump import pump
+from tests.kit.sockets import trio_stream
 
 
 class Wrapped(trio.abc.HalfCloseableStream):
@@ -115,7 +116,7 @@ async def test_tls_that_another_process_terminates_is_https_from_the_client_s_ad
 ) -> None:
     async def behind(raw: trio.SocketStream) -> None:
         ours, theirs = socket.socketpair()
-        plain, far = (wrapped(end) for end in (ours, theirs))
+        plain, far = (trio_stream(end) for end in (ours, theirs))
         async with plain, far, trio.open_nursery() as both:
             both.start_soon(pump, raw, far)
             await server.serve_connection(OffloadedStream(plain, raw))
@@ -126,11 +127,6 @@ async def test_tls_that_another_process_terminates_is_https_from_the_client_s_ad
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/about", headers={"Connection": "close"})
     assert answer.json() == {"scheme": "https", "client": "127.0.0.1"}
-
-
-def wrapped(end: socket.socket) -> trio.SocketStream:
-    end.setblocking(False)
-    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
 
 
 async def test_a_wrapper_without_a_socket_and_with_replayed_bytes(server, nursery) -> None:

@@ -15,8 +15,9 @@ from kled_coord.offload.pool import OffloadPool
 from kled_wire.errors import UnavailableError
 from kled_wire.transport.tls import TlsStream
 from tests.coord.offload.authority import NAME, Authority
-from tests.coord.offload.test_process import check, wrap
+from tests.coord.offload.test_process import check
 from tests.coord.relay.sockets import connected
+from tests.kit.sockets import trio_stream
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="epoll(7) is Linux's")
 
@@ -31,7 +32,7 @@ class Site:
         self.stack = stack
 
     async def open(self, kind: LayerKind = LayerKind.TLS) -> None:
-        peer, outer = (wrap(end) for end in connected())
+        peer, outer = (trio_stream(end) for end in connected())
         await self.stack.enter_async_context(peer)
         await self.stack.enter_async_context(outer)
         plain = await self.stack.enter_async_context(self.pool.unwrapped(kind, outer))

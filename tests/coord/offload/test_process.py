@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +24,7 @@ from kled_wire.transport.tls import TlsStream
 from tests.coord.offload.authority import NAME, Authority
 from tests.coord.relay.sidecars import limit_leaving, pids_of
 from tests.coord.relay.sockets import connected, read_all
+from tests.kit.sockets import trio_stream
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="epoll(7) is Linux's")
 BIG = 3_000_000
@@ -42,7 +42,7 @@ class Site:
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
         """A client's bare connection, and the plain end of it."""
-        peer, outer = (wrap(end) for end in connected())
+        peer, outer = (trio_stream(end) for end in connected())
         async with peer, self.process.unwrapped(LayerKind.TLS, outer) as plain:
             await outer.aclose()
             yield peer, plain
@@ -54,11 +54,6 @@ class Site:
             client = TlsStream(peer, self.authority.trusting(), server_hostname=NAME)
             await client.do_handshake()
             yield client, plain
-
-
-def wrap(end: Any) -> trio.SocketStream:
-    end.setblocking(False)
-    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
 
 
 @pytest.fixture
@@ -216,7 +211,7 @@ async def test_without_descriptors_it_loses_the_new_connection_and_no_other(
 async def test_without_a_process_it_is_refused_and_the_connection_stays_ours(
     authority: Authority,
 ) -> None:
-    peer, outer = (wrap(end) for end in connected())
+    peer, outer = (trio_stream(end) for end in connected())
     process = Site(authority).process
     async with peer, outer:
         with pytest.raises(UnavailableError) as caught:

@@ -11,23 +11,19 @@ import trio.testing
 from kled_coord.offload.stream import OffloadedStream, plain_socket, unwrap
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.sockets import connected
+from tests.kit.sockets import trio_stream
 from tests.wire.sockets import clogged as clogged_pair
 from tests.wire.sockets import pair as small_pair
 
 
 def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
     first, second = connected()
-    return wrap(first), wrap(second)
+    return trio_stream(first), trio_stream(second)
 
 
 def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     first, second = socket.socketpair()
-    return wrap(first), wrap(second)
-
-
-def wrap(end: socket.socket) -> trio.SocketStream:
-    end.setblocking(False)
-    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
+    return trio_stream(first), trio_stream(second)
 
 
 async def test_it_is_the_plain_stream_with_a_half_close() -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.coord.relay.sockets import connected
+from tests.kit.sockets import trio_stream
 
 StreamPair = tuple[trio.SocketStream, trio.SocketStream]
 
@@ -18,10 +19,7 @@ async def make_streams() -> AsyncIterator[Callable[[], StreamPair]]:
     made: list[trio.SocketStream] = []
 
     def make() -> StreamPair:
-        ends = connected()
-        for end in ends:
-            end.setblocking(False)
-        first, second = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in ends)
+        first, second = map(trio_stream, connected())
         made.extend((first, second))
         return first, second
 

@@ -15,6 +15,7 @@ from kled_wire.resume.driver import TransportDriver, TransportLost
 from kled_wire.resume.state import StreamState
 from kled_wire.scheduling import SMALL_BLOCK_BYTES, TypingPriority
 from kled_wire.transport.prefixed import PrefixedStream
+from tests.kit.sockets import trio_stream
 
 Side = trio.abc.HalfCloseableStream
 
@@ -47,9 +48,7 @@ async def pair(*, sockets: bool = True) -> AsyncIterator[tuple[Side, Side]]:
     near: Side
     far: Side
     if sockets:
-        near, far = (
-            trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair()
-        )
+        near, far = map(trio_stream, socket.socketpair())
     else:
         near, far = trio.testing.memory_stream_pair()
     async with near, far:

@@ -15,6 +15,7 @@ import trio.testing
 import trustme
 
 from kled_wire.transport.tls import TlsStream
+from tests.kit.sockets import trio_stream
 from tests.wire import sockets
 from tests.wire.sockets import read_all
 
@@ -230,7 +231,7 @@ async def test_it_speaks_with_openssl_itself(
     peer: tuple[socket.socket, list[bytes], threading.Thread],
 ) -> None:
     near, got, thread = peer
-    raw = trio.SocketStream(trio.socket.from_stdlib_socket(near))
+    raw = trio_stream(near)
     server = TlsStream(raw, server_context, server_side=True)
     await server.do_handshake()
     assert await server.receive_some() == b"hello"
