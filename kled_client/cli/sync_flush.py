@@ -56,7 +56,8 @@ def _show(status: Status, bar: Meter, said: set[str]) -> None:
     if status["state"] == "running":
         bar.update(status["bytes_done"], status["bytes_total"] or None, status["doing"])
         return
-    words = f"{status['name']} is {status['state']}: {status['reason'] or 'not connected yet'}"
+    reason = f": {status['reason']}" if status["reason"] else ""
+    words = f"{status['name']} is {status['state']}{reason}"
     if words not in said:
         said.add(words)
         bar.log(words)

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -24,8 +24,9 @@ from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SessionStore, SyncSession
 from kled_client.sync.supervise import Supervisor
 from kled_sync.decide.modes import SyncSide
+from kled_sync.session.continuous import ContinuousSync
 from kled_sync.session.kept import history, undo, undo_on_both
-from kled_sync.session.sides.side import SideState
+from kled_sync.session.sides.side import Sides
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 from kled_wire.private import make_private
@@ -33,6 +34,7 @@ from kled_wire.version import SOFTWARE_VERSION
 
 LINE_BYTES_MAX: Final = 1024 * 1024
 _Answer = dict[str, Any]
+_T = TypeVar("_T")
 ConnectAs = Callable[[str | None], Connect]
 
 
@@ -56,6 +58,8 @@ class Background:
         self._store = SessionStore(home)
         self._running: dict[str, tuple[Supervisor, trio.CancelScope, trio.Event]] = {}
         self._nursery: trio.Nursery | None = None
+        # Set when a sync begins again, or is stopped.
+        self._begun = trio.Event()
         # Of a paused or halted sync one request at a time may open the folders.
         self._opening = trio.Lock()
 
@@ -97,13 +101,20 @@ class Background:
 
         assert self._nursery is not None
         self._nursery.start_soon(keep)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let those that follow a paused sync look again."""
+        self._begun.set()
+        self._begun = trio.Event()
 
     async def _end(self, name: str) -> None:
         found = self._running.pop(name, None)
         if found is not None:
-            _, scope, ended = found
+            supervisor, scope, ended = found
             scope.cancel()
             await ended.wait()
+            supervisor.end()
 
     # --- requests
 
@@ -145,16 +156,14 @@ class Background:
             "sync_not_running", f"{name} is paused", hint=f"kled sync resume {name}"
         )
 
-    @asynccontextmanager
-    async def _sides(self, name: str) -> AsyncIterator[Mapping[SyncSide, SideState]]:
-        """Those of the running sync; of one that is paused or has halted, opened for so long."""
+    async def _with_sides(self, name: str, work: Callable[[Sides], Awaitable[_T]]) -> _T:
+        """`work` on those of the running sync; opened for it where that is paused or halted."""
         found = self._running.get(name)
         if found is not None and found[0].state.phase != "halted":
-            yield (await found[0].running()).sides
-            return
+            return await found[0].with_sync(lambda sync: work(sync.sides))
         supervisor = self._supervisor_of(self._store.load(name))
         async with self._opening, supervisor.opened() as sides:
-            yield sides
+            return await work(sides)
 
     async def _start(self, request: _Answer) -> _Answer:
         session = replace(SyncSession(**request["session"]), began_s=time.time())
@@ -216,32 +225,18 @@ class Background:
         name = self._store.load(request["name"]).name
         await self._end(name)
         self._store.remove(name)
+        self._tell()
         return {"name": name}
 
     async def _flush(self, request: _Answer) -> _Answer:
         supervisor = self._supervisor(request["name"])
-        sync = await supervisor.running()
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-
-                async def watch() -> None:
-                    while supervisor.sync is sync:
-                        await supervisor.changed.wait()
-                    scope.cancel()
-
-                nursery.start_soon(watch)
-                await sync.flush()
-                nursery.cancel_scope.cancel()
-        if scope.cancelled_caught:
-            raise UnavailableError(
-                "sync_not_running", f"{request['name']}: {supervisor.state.reason}"
-            )
+        await supervisor.with_sync(ContinuousSync.flush)
         return supervisor.status()
 
     async def _resolve(self, request: _Answer) -> _Answer:
-        sync = await self._supervisor(request["name"]).running()
-        path = check_path(os.fsencode(request["path"]))
-        return {"changed": await sync.resolve(path, SyncSide(request["side"]))}
+        path, side = check_path(os.fsencode(request["path"])), SyncSide(request["side"])
+        supervisor = self._supervisor(request["name"])
+        return {"changed": await supervisor.with_sync(lambda sync: sync.resolve(path, side))}
 
     async def _undo(self, request: _Answer) -> _Answer:
         path = check_path(os.fsencode(request["path"]))
@@ -249,35 +244,49 @@ class Background:
         purge = request.get("purge") is True
         if not purge:
             _check_since(self._store.load(request["name"]), since_s)
-        async with self._sides(request["name"]) as sides:
-            if purge:
-                done = {
-                    side: await undo(state, path, since_s=0, purge=True)
-                    for side, state in sides.items()
-                }
-            else:
-                done = await undo_on_both(sides, path, since_s=since_s)
+
+        async def work(sides: Sides) -> dict[SyncSide, list[bytes]]:
+            if not purge:
+                return await undo_on_both(sides, path, since_s=since_s)
+            return {
+                side: await undo(state, path, since_s=0, purge=True)
+                for side, state in sides.items()
+            }
+
+        done = await self._with_sides(request["name"], work)
         found = {side.value: [os.fsdecode(name) for name in names] for side, names in done.items()}
         return {"undone": found}
 
     async def _history(self, request: _Answer) -> _Answer:
         path = check_path(os.fsencode(request["path"]))
-        rows = []
-        async with self._sides(request["name"]) as sides:
-            for side, state in sides.items():
-                rows += [{"side": side.value, **row} for row in await history(state, path)]
+
+        async def work(sides: Sides) -> list[_Answer]:
+            return [
+                {"side": side.value, **row}
+                for side, state in sides.items()
+                for row in await history(state, path)
+            ]
+
+        rows = await self._with_sides(request["name"], work)
         return {"versions": sorted(rows, key=lambda row: -row["at"])}
 
     async def _monitor(self, _request: _Answer) -> _Answer:
         return {}
 
     async def _stream_changes(self, stream: trio.SocketStream, request: _Answer) -> None:
-        """A line for each change and each change of state, until nobody reads."""
-        supervisor = self._supervisor(request["name"])
-        seen, state = supervisor.total, ""
+        """A line for each change and each change of state, until nobody reads.
+
+        Raises NotFoundError when the sync was stopped.
+        """
+        name, state = request["name"], ""
+        supervisor = self._supervisor(name)
+        seen = supervisor.total
         while True:
-            news = supervisor.changed
-            status = supervisor.status()
+            found = self._running.get(name)
+            if found is not None and found[0] is not supervisor:
+                supervisor, seen = found[0], 0
+            news = supervisor.changed if found is not None else self._begun
+            status = self._status_of(name)
             if status["state"] != state:
                 state = status["state"]
                 await stream.send_all(json.dumps({"event": "state", **status}).encode() + b"\n")

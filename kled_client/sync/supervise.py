@@ -6,11 +6,11 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -36,6 +36,7 @@ _BEGIN_S: Final = 15.0
 _RECENT: Final = 200
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 _SHOWN_MAX: Final = 200
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +119,7 @@ class Supervisor:
                 self.sync = sync
                 self.state = SyncState(phase="running")
                 self._up.set()
-                self._tell()
+                self.tell()
         raise UnavailableError("sync_connection_lost", "the sync has ended")
 
     @asynccontextmanager
@@ -167,9 +168,10 @@ class Supervisor:
 
     def _set(self, phase: str, error: KledError) -> None:
         self.state = SyncState(phase=phase, reason=error.message, hint=error.hint or "")
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Wake whoever waits for `changed`."""
         self.changed.set()
         self.changed = trio.Event()
 
@@ -185,7 +187,7 @@ class Supervisor:
                 path.replace(path.with_suffix(".log.1"))
             with path.open("a", encoding="utf-8") as log:
                 log.writelines(json.dumps(line) + "\n" for line in lines)
-        self._tell()
+        self.tell()
 
     def since(self, total: int) -> list[dict[str, Any]]:
         """The changes behind the first `total`, as far as they are remembered."""
@@ -202,21 +204,55 @@ class Supervisor:
         if self.error is not None and not isinstance(self.error, HaltedError):
             raise self.error
 
-    async def running(self) -> ContinuousSync:
+    def end(self) -> None:
+        """Tell of the end of `run`, which was cancelled or has halted."""
+        self.state = SyncState(phase="paused")
+        self.tell()
+
+    async def with_sync(self, work: Callable[[ContinuousSync], Awaitable[_T]]) -> _T:
+        """What `work` returns, of the sync once it is up. Raises KledError; also where the sync
+        ends before `work` does, which then is cancelled: an endpoint may never answer it.
+        """
+        sync = await self._running()
+        found: list[_T] = []
+        error: KledError | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                while self.sync is sync:
+                    await self.changed.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            try:
+                found.append(await work(sync))
+            except KledError as exc:
+                error = exc
+            nursery.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        if not found:
+            raise self._not_running()
+        return found[0]
+
+    async def _running(self) -> ContinuousSync:
         """The sync, once it is up. Raises KledError where that is not to come."""
-        if self.state.phase in {"halted", "paused"}:
-            raise UnavailableError(
-                "sync_not_running",
-                f"{self.session.name} is {self.state.phase}: {self.state.reason or 'by you'}",
-                hint=self.state.hint or f"kled sync resume {self.session.name}",
-            )
-        with trio.move_on_after(_GOOD_S):
-            await self._up.wait()
+        if self.state.phase not in {"halted", "paused"}:
+            with trio.move_on_after(_GOOD_S):
+                await self._up.wait()
         if self.sync is None:
-            raise UnavailableError(
-                "sync_not_running", f"{self.session.name} is not up: {self.state.reason}"
-            )
+            raise self._not_running()
         return self.sync
+
+    def _not_running(self) -> UnavailableError:
+        state, name = self.state, self.session.name
+        reason = f": {state.reason}" if state.reason else ""
+        command = "resume" if state.phase in {"halted", "paused"} else "status"
+        return UnavailableError(
+            "sync_not_running",
+            f"{name} is {state.phase}{reason}",
+            hint=state.hint or f"kled sync {command} {name}",
+        )
 
     def status(self) -> dict[str, Any]:
         """For people and programs: problems and conflicts first."""

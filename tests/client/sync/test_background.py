@@ -9,17 +9,20 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 import trio
 
 from kled_client.cli.times import moment
+from kled_client.sync import background
 from kled_client.sync.background import Background
 from kled_client.sync.barrier import incomplete
 from kled_client.sync.control import ask, stream
 from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SyncSession, sync_home
+from kled_sync.session.continuous import ContinuousSync
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
 from tests.client.sync.conftest import Env
 
@@ -282,6 +285,62 @@ async def test_a_halt_says_why_and_a_monitor_sees_it(
         assert status["state"] == "halted"
         assert "alpha side is empty now" in status["reason"]
     assert (tmp_path / "there" / "a").exists()
+
+
+async def test_what_waits_for_a_sync_that_is_ended_is_answered(
+    env: Env, session: SyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint that hangs answers nothing, and takes no end of the sync to heart either."""
+
+    async def never(*_: object) -> None:
+        waiting.release()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(ContinuousSync, "flush", never)
+    monkeypatch.setattr(background, "history", never)
+    waiting = trio.Semaphore(0)
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+
+        async def ask(do: str) -> None:
+            with pytest.raises(UnavailableError, match="s is paused"):
+                await asked(do, name="s", path="")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "flush")
+            nursery.start_soon(ask, "history")
+            for _ in range(2):
+                await waiting.acquire()
+            await asked("pause", name="s")
+
+
+async def test_a_monitor_goes_on_after_a_pause_until_the_sync_is_stopped(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    said = Queue[str]()
+
+    def read() -> None:
+        for line in stream(env, "monitor", start=False, name="s"):
+            said.put(line.get("path") or line["state"])
+
+    def watch() -> None:
+        with pytest.raises(NotFoundError, match="there is no sync called s"):
+            read()
+
+    async def until(word: str) -> None:
+        while await trio.to_thread.run_sync(partial(said.get, timeout=20)) != word:
+            pass
+
+    async with running(env) as asked, trio.open_nursery() as nursery:
+        await asked("start", session=asdict(session))
+        nursery.start_soon(trio.to_thread.run_sync, watch)
+        await until("running")
+        await asked("pause", name="s")
+        await until("paused")
+        (tmp_path / "here" / "later").touch()
+        await asked("resume", name="s")
+        await until("later")
+        await asked("stop", name="s")
 
 
 async def test_requests_that_are_none_are_refused(env: Env, session: SyncSession) -> None:
