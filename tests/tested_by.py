@@ -340,7 +340,7 @@ TESTED_BY = {
     "wire/transport/test_tls.py": "kled_wire/transport/tlssession",
     "wire/transport/test_wscarrier.py": "kled_wire/transport/websocket",
     "provider/kata/container/test_values.py": """
-        kled_provider/kata/container/declared/block_rules
+        kled_provider/kata/container/declared/block_rules kled_provider/kata/network/ports
         kled_provider/kata/container/declared/value_checks
     """,
     "provider/kata/container/declared/test_runtime_rules.py": """

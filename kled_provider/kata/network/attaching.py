@@ -27,6 +27,7 @@ from kled_provider.kata.creators import is_alive, this_process
 from kled_provider.kata.network import bridges, namespaces
 from kled_provider.kata.network.conflist import CNI_VERSION, bridge_name
 from kled_provider.kata.network.plugins import Interface, Plugins
+from kled_provider.kata.network.ports import PublishedPort
 from kled_provider.kata.network.results import ContainerAddress, NetworkError, Subject, addresses
 from kled_provider.kata.network.rules import remove_tagged_rules
 from kled_provider.kata.network.settings import NetworkSettings
@@ -45,25 +46,6 @@ class NetworkAttachment:
     network: str
     address: str | None = None
     mac: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedPort:
-    """A port of this machine that leads to one of the container. `host_address` "" is every one."""
-
-    host_port: int
-    container_port: int
-    protocol: str = "tcp"
-    host_address: str = ""
-
-    def collides(self, other: PublishedPort) -> bool:
-        """Whether both cannot be at once."""
-        same = (self.host_port, self.protocol) == (other.host_port, other.protocol)
-        return same and (
-            self.host_address == other.host_address
-            or not self.host_address
-            or not other.host_address
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +79,14 @@ class ContainerNetworks:
     ) -> AttachedContainer:
         """Make the container's namespace and attach it to each network, as eth0, eth1, ….
 
-        The networks have to be the workspace's. `ports` lead to the first. What an earlier attach
-        of the container left is taken away.
+        The networks have to be the workspace's, and each another one: the plugins name their rules
+        by network and container. `ports` lead to the first, and none is there twice.
+        What an earlier attach of the container left is taken away.
         Where this fails, or is cancelled, nothing is left. Raises NetworkError, OSError.
         """
         await self.detach(container_id)
         found = [self._usable(one, workspace, index) for index, one in enumerate(wanted)]
-        _refuse_twice(wanted)
+        _refuse_unreached(ports, *found[:1])
         record: dict[str, Any] = {
             "creator": this_process(),
             "networks": [one.network for one in wanted],
@@ -227,10 +210,8 @@ class ContainerNetworks:
 
     def _refuse_taken(self, container_id: str, ports: Sequence[PublishedPort]) -> None:
         for index, port in enumerate(ports):
-            if any(port.collides(other) for other in ports[:index]):
-                problem: str | None = "is in use by another port of this container"
-            elif holder := self._holder(container_id, port):
-                problem = f"is in use by container {holder}"
+            if holder := self._holder(container_id, port):
+                problem: str | None = f"is in use by container {holder}"
             else:
                 problem = _bind_problem(port)
             if problem is None:
@@ -284,17 +265,17 @@ class ContainerNetworks:
                 yield container_id
 
 
-def _refuse_twice(wanted: Sequence[NetworkAttachment]) -> None:
-    """The plugins name their rules by network and container, and would not find both again."""
-    seen: set[str] = set()
-    for index, one in enumerate(wanted):
-        if one.network in seen:
+def _refuse_unreached(ports: Sequence[PublishedPort], *first: StoredNetwork) -> None:
+    """The plugin portmap leaves out what does not lead to an address of the same kind."""
+    kinds = {each.subnet.version for network in first for each in network.spec.ranges}
+    for index, port in enumerate(ports):
+        if port.host_address and ip_address(port.host_address).version not in kinds:
             raise NetworkError(
-                f"the container is in the network {one.network!r} already",
-                "Name each network once.",
+                f"the first network has no address of the kind of {port.host_address}",
+                "Choose an address of the other kind, or leave `ip` out.",
+                subject=Subject.PORT,
                 index=index,
             )
-        seen.add(one.network)
 
 
 def _asked(

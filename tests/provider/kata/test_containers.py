@@ -295,6 +295,7 @@ REFUSED_BY_THE_PLAN = (
         "'/etc/shadow' is not beneath",
         'source = "/etc/shadow"',
     ),
+    ("port {\n internal = 80\n external = 8080\n }", "A port needs a network", "internal = 80"),
     ('device {\n name = "kvm"\n }', "There is no such device", 'name = "kvm"'),
     (
         'labels = { "kled.dev/workspace" = "w-2" }',
@@ -309,7 +310,6 @@ REFUSED_BY_THE_PLAN = (
 REFUSED_BY_A_CREATE = (
     ('user = "nobody-here"', "There is no such user", 'user = "nobody-here"'),
     ('command = ["/no/such/program"]', "containerd: ", 'command = ["/no/such/program"]'),
-    ("port {\n internal = 80\n external = 8080\n }", "A port needs a network", "internal = 80"),
     (
         'volume {\n volume = "vol-1"\n target = "/v"\n }',
         "This workspace has no volume",

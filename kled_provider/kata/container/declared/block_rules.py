@@ -7,6 +7,8 @@ import posixpath
 from collections.abc import Iterator
 from typing import Final
 
+from kled_provider.kata.network.files import ip_problem
+from kled_provider.kata.network.ports import PublishedPort
 from kled_provider.plugin.diagnostics import Diagnostic
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import Values, is_known
@@ -26,6 +28,8 @@ def block_problems(config: Values) -> Iterator[Diagnostic]:
     yield from _uploads(config)
     yield from _size_of_uploads(config)
     yield from _rlimits(config)
+    yield from _networks(config)
+    yield from _ports(config)
 
 
 def place_in_container(path: str) -> str:
@@ -77,6 +81,41 @@ def _rlimits(config: Values) -> Iterator[Diagnostic]:
         if is_known([soft, hard]) and _limit(soft) > _limit(hard):
             detail = f"`soft` is at most `hard` (setrlimit(2)); got {soft} and {hard}."
             yield _problem("A limit is above what it may be", detail, ("rlimit", index, "soft"))
+
+
+def _networks(config: Values) -> Iterator[Diagnostic]:
+    seen = set()
+    for index, item in _blocks(config, "network"):
+        network = item["network"]
+        if isinstance(network, str) and network in seen:
+            detail = f"The container is in the network {network!r} already: name each once."
+            yield _problem("A network is joined twice", detail, ("network", index, "network"))
+        seen.add(network if isinstance(network, str) else None)
+
+
+def _ports(config: Values) -> Iterator[Diagnostic]:
+    if config["port"] and config["network"] == []:
+        detail = "Ports lead to the first network of a container: add a `network` block."
+        yield _problem("A port needs a network", detail, ("port", 0))
+    seen: list[PublishedPort] = []
+    for index, item in _blocks(config, "port"):
+        if not is_known(item) or None in (item["internal"], item["external"]):
+            continue
+        if item["ip"] and ip_problem(item["ip"]):
+            continue
+        port = PublishedPort(
+            host_port=int(item["external"]),
+            container_port=int(item["internal"]),
+            protocol=item["protocol"] or "tcp",
+            host_address=item["ip"] or "",
+        )
+        if any(port.collides(other) for other in seen):
+            detail = (
+                f"Port {port.host_port}/{port.protocol} of this machine leads to the container "
+                "already: choose another port, or leave this one out."
+            )
+            yield _problem("A port is taken twice", detail, ("port", index, "external"))
+        seen.append(port)
 
 
 def _limit(value: float) -> float:

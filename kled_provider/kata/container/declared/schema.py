@@ -65,10 +65,15 @@ def _labels(value: Any) -> str | None:
 
 
 def _sysctls(value: Any) -> str | None:
+    seen = set()
     for name, text in value.items():
         if not _SYSCTL.fullmatch(name) or ".." in name:
             return f"{name!r} is no name of a kernel parameter."
-        if not _OWN_SYSCTL.fullmatch(name.replace("/", ".")):
+        dotted = name.replace("/", ".")
+        if dotted in seen:
+            return f"{name} is there in two ways of writing it."
+        seen.add(dotted)
+        if not _OWN_SYSCTL.fullmatch(dotted):
             return f"{name} is the whole machine's, and no container's."
         if not isinstance(text, str) or "\0" in text or "\n" in text:
             return f"The value of {name} is no line of text."

@@ -17,9 +17,9 @@ from kled_provider.kata.network.attaching import (
     AttachedContainer,
     ContainerNetworks,
     NetworkAttachment,
-    PublishedPort,
 )
 from kled_provider.kata.network.files import resolv_conf
+from kled_provider.kata.network.ports import PublishedPort
 from kled_provider.kata.network.results import NetworkError, Subject
 from kled_provider.kata.network.settings import network_settings
 from kled_provider.kata.output.keeping import Outputs, outputs_of
@@ -127,12 +127,6 @@ class Joins:
             for block in values["port"]
         ]
         if not wanted:
-            if ports:
-                raise DiagnosticError.of(
-                    "A port needs a network",
-                    "Ports lead to the first network of a container: add a `network` block.",
-                    path=("port", 0),
-                )
             return None
         with _explained():
             return await self.networks.attach(container, workspace, wanted, ports)

@@ -13,6 +13,12 @@ from kled_provider.kata.machine import KataMachine
 from kled_provider.plugin.values import UNKNOWN, conform_object
 
 RESOURCE = ContainerResource(KataMachine())
+NETWORK = {"network": "n", "address": None, "mac": None}
+
+
+def port(**given: Any) -> dict[str, Any]:
+    """A block of 8080 of this machine, unless it says something else."""
+    return {"internal": 80, "external": 8080, "protocol": None, "ip": None, **given}
 
 
 def told(**given: Any) -> list[str]:
@@ -57,6 +63,7 @@ def told(**given: Any) -> list[str]:
         ({"env": {"": "x"}}, "is not empty"),
         ({"env_sensitive": {"A": "secret\0"}}, "The value of A has a NUL byte"),
         ({"sysctls": {"vm.swappiness": "1"}}, "is the whole machine's"),
+        ({"sysctls": {"net.a.b": "1", "net/a/b": "0"}}, "in two ways of writing it"),
         ({"sysctls": {"kernel.hostname": "x"}}, "is the whole machine's"),
         ({"shm_size": 2.0**50}, "Use a whole number"),
         ({"memory": 2.0**50}, "Use a whole number"),
@@ -65,7 +72,12 @@ def told(**given: Any) -> list[str]:
         ({"network": [{"network": "n", "address": "here", "mac": None}]}, "Use an IP address"),
         ({"network": [{"network": "n", "address": None, "mac": "zz"}]}, "hardware address"),
         ({"network": [{"network": "n", "address": None, "mac": "01:00:00:00:00:07"}]}, "of one"),
-        ({"port": [{"internal": 1, "external": 1, "protocol": "tcp", "ip": "x"}]}, "IP address"),
+        ({"port": [port(ip="x")], "network": [NETWORK]}, "IP address"),
+        ({"port": [port()]}, "add a `network` block"),
+        ({"network": [NETWORK, NETWORK]}, "in the network 'n' already"),
+        ({"port": [port(), port(internal=2)], "network": [NETWORK]}, "Port 8080/tcp of this"),
+        ({"port": [port(), port(ip="127.0.0.1")], "network": [NETWORK]}, "Port 8080/tcp of this"),
+        ({"port": [port(ip="0.0.0.0"), port(ip="127.0.0.1")], "network": [NETWORK]}, "8080/tcp of"),
         ({"device": [{"name": "d", "target": "x", "permissions": None}]}, "absolute path"),
         ({"device": [{"name": "d", "target": None, "permissions": ""}]}, "letters of rwm"),
         ({"tmpfs": [{"target": "//proc//x", "size": None, "mode": None}]}, "in /proc"),
@@ -134,6 +146,13 @@ def test_what_a_container_can_have_is_taken() -> None:
         capabilities={"add": ["NET_ADMIN", "CAP_SYS_PTRACE"], "drop": ["ALL"]},
         rlimit=[{"name": "core", "soft": 5, "hard": -1}],
         network=[{"network": UNKNOWN, "address": UNKNOWN, "mac": "02:00:00:00:00:07"}],
+        port=[
+            port(ip="192.0.2.1"),
+            port(ip="192.0.2.2"),
+            port(protocol="udp"),
+            port(ip="::"),
+            port(external=UNKNOWN),
+        ],
         mount=[{"source": UNKNOWN, "target": UNKNOWN, "read_only": None}] * 2,
     ) == []  # fmt: skip
 
