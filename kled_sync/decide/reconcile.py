@@ -10,7 +10,7 @@ each of them would need more memory than the trees: `later` is what is left for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -22,10 +22,10 @@ from kled_sync.decide.comparing import (
     looks_same,
     may_be_equal,
 )
-from kled_sync.decide.folding import indistinct
+from kled_sync.decide.folding import NameRules, indistinct, words_of
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide, Verdict, decide
 from kled_sync.tree.entry import EXECUTABLE, FILE, Kind, TreeEntry, essence, has_mode, is_directory
-from kled_sync.tree.paths import ROOT, is_below, shown, split
+from kled_sync.tree.paths import ROOT, is_below, split
 from kled_sync.tree.tree import Tree
 
 Guard = Callable[[bytes, TreeEntry | None], bool]
@@ -94,8 +94,8 @@ class SyncTerms:
     # The side that `guard` protects; None where both are trusted alike.
     guarded: SyncSide | None = None
     guard: Guard = lambda _path, _entry: False
-    # The sides on which `A` and `a` are one file.
-    folding: frozenset[SyncSide] = frozenset()
+    # Of the sides that cannot have every name beside every other.
+    names: Mapping[SyncSide, NameRules] = field(default_factory=dict)
 
     def copies_mode(self, entry: TreeEntry | None) -> bool:
         """Whether all permissions of `entry` are copied, not its executable bit alone."""
@@ -185,7 +185,7 @@ class Reconciler:
         names = {*alpha, *beta, *agreed}
         above = directory + b"/" if directory else b""
         sides = 0
-        refused = self._indistinct(directory, names) if self._terms.folding else {}
+        refused = self._indistinct(directory, names) if self._terms.names else {}
         actions, to_beta = self._out.actions, SyncSide.BETA
         mark = len(actions)
         for name in sorted(names):
@@ -198,7 +198,7 @@ class Reconciler:
             elif self._is_settled(a, b, o):
                 sides = _BOTH
             elif name in refused:
-                reason = f"one side cannot tell its name from {shown(refused[name])}"
+                reason = words_of(name, refused[name])
                 self._out.skipped.append(Conflict(above + name, reason, is_problem=True))
                 sides |= _sides(a, b)
             elif a is None and b is not None and b == o and b[0] == FILE and self._deletes:
@@ -214,9 +214,9 @@ class Reconciler:
     def _indistinct(self, directory: bytes, names: set[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         agreed = self._agreed.children(directory)
-        for side in self._terms.folding:
+        for side, rules in self._terms.names.items():
             tree = self._alpha if side is SyncSide.ALPHA else self._beta
-            found |= indistinct(names, tree.children(directory), agreed)
+            found |= indistinct(names, tree.children(directory), agreed, rules)
         return found
 
     def _is_settled(self, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> bool:

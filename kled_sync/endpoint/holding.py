@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
 from kled_sync.decide.attributes import FACT_KEEPS, FACT_TOLD
+from kled_sync.decide.folding import NameRules
 from kled_sync.endpoint.placing_job import JobContext
 from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
@@ -20,7 +21,7 @@ from kled_sync.files.places import held, state_directory
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import hash_file
 from kled_sync.files.reading.memory import Memory, SeenEntry
-from kled_sync.files.reading.probing import NameRules, probe_names
+from kled_sync.files.reading.probing import probe_names
 from kled_sync.files.reading.scanning import Scanner
 from kled_sync.files.reading.snapshot import contents, load_snapshot, save_snapshot
 from kled_sync.files.root import Root
@@ -159,7 +160,7 @@ class HeldRoot:
             "moves": True,  # directories, as one
             "clock_s": time.time(),
             FILLS: True,
-            "folds_case": self._names.folds_case,
+            **self._names._asdict(),
             ATTRIBUTES: True,
             FACT_TOLD: True,
             FACT_KEEPS: True,

@@ -32,7 +32,7 @@ from kled_sync.session.halting import (
 from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.roots import KnownRoots
 from kled_sync.session.sides.peer import Peer
-from kled_sync.session.sides.side import SideState, folding
+from kled_sync.session.sides.side import SideState, name_rules
 from kled_sync.session.transfers.renaming import bring_renamed
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
@@ -135,7 +135,7 @@ class ContinuousSync:
             for side in SyncSide:
                 nursery.start_soon(one, side)
         self._attributes.begin()
-        self._terms = replace(self._terms, folding=folding(self.sides))
+        self._terms = replace(self._terms, names=name_rules(self.sides))
         if wish.here is None:
             check_roots_apart(self.sides)
         if not self._accept:
@@ -344,7 +344,7 @@ class ContinuousSync:
             self._terms,
             mode=Mode.ONE_WAY_REPLICA,
             guarded=guarded.other if turned and guarded is not None else guarded,
-            folding=frozenset(s.other if turned else s for s in self._terms.folding),
+            names={s.other if turned else s: r for s, r in self._terms.names.items()},
         )
         sides = {SyncSide.ALPHA: self.sides[winner], SyncSide.BETA: self.sides[winner.other]}
         deciding = Deciding(sides, terms, self.agreement.tree, paths_max=None)

@@ -19,7 +19,7 @@ from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.attributes.copied import AttributePass
 from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.sides.peer import Peer
-from kled_sync.session.sides.side import SideState, folding
+from kled_sync.session.sides.side import SideState, name_rules
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
@@ -196,7 +196,7 @@ class OneSync:
             if near and (wish.here is not SyncSide.ALPHA or await beta.is_near()):
                 await alpha.expect_quick_link()
             await beta.scan(everywhere=True)
-        self._terms = replace(self._terms, folding=folding(self._sides))
+        self._terms = replace(self._terms, names=name_rules(self._sides))
 
     async def _open_source(self, alpha: SideState) -> None:
         source = self._wish.source

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from contextlib import suppress
-from typing import NamedTuple
 
-
-class NameRules(NamedTuple):
-    """`folds_case`: `A` and `a` are one file. `decomposes`: names come back in Unicode's form D."""
-
-    folds_case: bool
-    decomposes: bool
+from kled_sync.decide.folding import NameRules
 
 
 def probe_names(directory: int) -> NameRules:
@@ -21,11 +14,19 @@ def probe_names(directory: int) -> NameRules:
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(name, flags, 0o600, dir_fd=directory))
     try:
-        folds = False
-        with suppress(FileNotFoundError):
-            os.stat(name.swapcase(), dir_fd=directory, follow_symlinks=False)
-            folds = True
-        listed = os.listdir(directory)  # a descriptor
-        return NameRules(folds, unicodedata.normalize("NFD", name) in listed)
+        apart = unicodedata.normalize("NFD", name)
+        return NameRules(
+            folds_case=_is_there(name.swapcase(), directory),
+            decomposes=apart in os.listdir(directory),  # a descriptor
+            folds_forms=_is_there(apart, directory),
+        )
     finally:
         os.unlink(name, dir_fd=directory)
+
+
+def _is_there(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

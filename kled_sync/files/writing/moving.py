@@ -84,11 +84,22 @@ def _rename(root: Root, source: bytes, path: bytes) -> None:
         try:
             rename_new(above, name, *root.locate(path))
         except FileExistsError:
-            raise Refusal(*CHANGED) from None
+            if not _is_itself(root, above, name, path):
+                raise Refusal(*CHANGED) from None
+            descriptor, new_name = root.locate(path)
+            os.rename(name, new_name, src_dir_fd=above, dst_dir_fd=descriptor)
     finally:
         os.close(above)
         # Descriptors are known by paths that lead elsewhere now.
         root.forget()
+
+
+def _is_itself(root: Root, above: int, name: bytes, path: bytes) -> bool:
+    """Whether the directory `name` is found as `path`, too: only the case of its name changes."""
+    mine, there = os.stat(name, dir_fd=above, follow_symlinks=False), root.stat(path)
+    if there is None or not stat.S_ISDIR(there.st_mode):
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 class _Comparison:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import trio
 
+from kled_sync.decide.folding import NameRules
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.options import Options
@@ -276,9 +277,13 @@ def _ahead_s(facts: dict[str, Any]) -> float:
     return ahead_s if abs(ahead_s) > _AHEAD_MIN_S else 0.0
 
 
-def folding(sides: Sides) -> frozenset[SyncSide]:
-    """Those of two open sides on which case makes no other name."""
-    return frozenset(s for s, state in sides.items() if state.facts.get("folds_case") is True)
+def name_rules(sides: Sides) -> dict[SyncSide, NameRules]:
+    """How two open sides treat names, of those that cannot have every name beside every other."""
+    found = {
+        side: NameRules(*(state.facts.get(rule) is True for rule in NameRules._fields))
+        for side, state in sides.items()
+    }
+    return {side: rules for side, rules in found.items() if any(rules)}
 
 
 def filesystem_of(facts: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kled_sync.decide.folding import NameRules, composed
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.decide.moves import DirectoryMove, find_renamed
 from kled_sync.decide.reconcile import SyncTerms
@@ -25,8 +26,6 @@ async def bring_renamed(
     What was refused, and what is no such rename, is decided on path by path. Raises KledError.
     """
     done, left = CarriedOut(), directories
-    if terms.folding:
-        return done, left
     for side in SyncSide:
         if not _follows(side, terms.mode):
             continue
@@ -35,6 +34,7 @@ async def bring_renamed(
             move
             for move in find_renamed(left, source, target, agreement.tree, side)
             if side is not terms.guarded or not any(_guarded(move, sides[side.other], terms))
+            if not _is_rewritten(move.path, terms.names.get(side))
         )
         for move in await transfer.move(side, found, urgent=True):
             done.actions += move.told
@@ -42,6 +42,11 @@ async def bring_renamed(
             left = {d for d in left if not any(is_or_is_below(d, name) for name in names)}
     agreement.flush()
     return done, left
+
+
+def _is_rewritten(path: bytes, rules: NameRules | None) -> bool:
+    """Whether a side with these rules would list a directory under another name than `path`."""
+    return rules is not None and rules.decomposes and composed(path) != path
 
 
 def _follows(side: SyncSide, mode: Mode) -> bool:

@@ -7,11 +7,11 @@ import unicodedata
 from functools import partial
 from pathlib import Path
 
-from kled_sync.decide.folding import composed
+from kled_sync.decide.folding import NameRules, composed
 from kled_sync.decide.modes import SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
-from kled_sync.files.reading.probing import NameRules, probe_names
+from kled_sync.files.reading.probing import probe_names
 from kled_sync.session.sides.side import SideState
 from kled_sync.tree.tree import Tree
 from tests.kit.endpoints import content, kept_same, two_peers
