@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -78,6 +79,9 @@ def show(invocation: Invocation, name: str) -> None:
     if asked:
         invocation.output.line("")
         invocation.output.rows(asked, _parameter_columns(active), "", spare=("TYPE",))
+    if presets := active.get("presets"):
+        invocation.output.line("")
+        invocation.output.rows(presets, _preset_columns(presets), "")
     readme = invocation.call(lambda api: api.template_version(name, active["number"]))
     if text := readme.get("readme"):
         invocation.output.line("")
@@ -210,6 +214,17 @@ def _parameter_columns(version: Version) -> dict[str, list[str]]:
         "DEFAULT": defaults + [_default(v) for v in variables],
         "DESCRIPTION": [one_line(p["description"]) for p in asked]
         + [one_line(v["description"]) for v in variables],
+    }
+
+
+def _preset_columns(presets: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    return {
+        "PRESET": [preset["name"] for preset in presets],
+        "VALUES": [
+            one_line(", ".join(f"{name}={value}" for name, value in preset["parameters"].items()))
+            for preset in presets
+        ],
+        "DESCRIPTION": [one_line(preset["description"]) for preset in presets],
     }
 
 

@@ -19,8 +19,10 @@ def variable(name: str, **more: Any) -> dict[str, Any]:
     return {**said, "sensitive": False, **more}
 
 
-def declare(fake: Fake, *variables: dict[str, Any], parameters: Any = ()) -> None:
-    version = {"number": 1, "variables": variables, "parameters": parameters}
+def declare(
+    fake: Fake, *variables: dict[str, Any], parameters: Any = (), presets: Any = ()
+) -> None:
+    version = {"number": 1, "variables": variables, "parameters": parameters, "presets": presets}
     template = {"name": "process", "active_version": 1, "versions": [version]}
     fake.routes["GET", "/api/v1/templates/process"] = (200, template)
 
@@ -90,6 +92,17 @@ def test_a_sensitive_value_is_shown_as_stars(signed_in: Fake, kled: Kled) -> Non
     template = kled("template", "show", "process").stdout.decode().splitlines()
     assert ["key", "string", "***"] in [line.split() for line in template]
     assert ["size", "string", "(needed)"] in [line.split() for line in template]
+    assert "PRESET" not in "".join(template)
+
+
+def test_show_lists_presets_with_their_values(signed_in: Fake, kled: Kled) -> None:
+    big = {
+        "name": "Big one",
+        "description": "for games",
+        "parameters": {"size": "9", "gpu": "true"},
+    }
+    declare(signed_in, parameters=[], presets=[big])
+    assert b"Big one  size=9, gpu=true  for games" in kled("template", "show", "process").stdout
 
 
 def asked(name: str, **more: Any) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused_before_there_is_a_build(site: Site, chosen
     pushed = site.kled("template", "push", chosen, "--var", f"key={SECRET}")
     assert "a start makes 0 changes" in pushed.stderr
     shown = site.kled("template", "show", "chosen").stdout
-    for word in ("Read me", "kind", "(fixed)"):
+    for word in ("Read me", "kind", "(fixed)", "cpus=4, kind=large"):
         assert word in shown
     for words, message in (
         (("-p", "kind=huge"), "'huge' is not one of the options: small, large"),
