@@ -111,6 +111,11 @@ class Questions:
         if missing := missing_variables(version, _values(answers, given)):
             return Evaluation(given=given, missing=tuple(missing), parameters=None, presets=presets)
         answer = await self._answer(caller, version, answers, given)
+        if answers.given:
+            # Beside what somebody chose, a parameter that the preset sets may not exist.
+            there = {each.name for each in answer.parameters}
+            there |= {each.name for each in version.variables}
+            given = {n: v for n, v in given.items() if n in there or n in answers.given}
         return Evaluation(
             given=given, missing=(), parameters=answer.parameters, presets=answer.presets
         )

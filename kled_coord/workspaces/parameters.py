@@ -130,6 +130,14 @@ def _check_asked(
                 f"parameter {_shown(each.name)}: {_one_line(each.error or '')}",
                 hint=f"-p {each.name}=VALUE" if each.name.isprintable() else None,
             )
+    for each in wrong:
+        if each.default is not None:
+            raise InputError(
+                "parameter_missing",
+                f"{_template(version)} needs a value for {_listed(missing)}: the default of "
+                f"{each.name} does not fit: {_one_line(each.error or '')}",
+                hint=f"-p {each.name}=VALUE",
+            )
     if missing:
         raise _missing(version, missing)
 

@@ -18,6 +18,9 @@ from tests.coord.builds.steps import log_of, working
 from tests.coord.templates.asked import parameter
 
 BIG = TemplatePreset(name="Big", description="", icon="", default=True, parameters={"size": "9"})
+RED = TemplatePreset(
+    name="Red", description="", icon="", default=False, parameters={"size": "9", "colour": "red"}
+)
 
 
 def answer(inquiry: Inquiry) -> TemplateForm:
@@ -34,7 +37,7 @@ def answer(inquiry: Inquiry) -> TemplateForm:
     found.append(
         parameter("once", default="no", value=given.get("once", "no"), mutable=True, ephemeral=True)
     )
-    return TemplateForm(parameters=tuple(found), presets=(BIG,))
+    return TemplateForm(parameters=tuple(found), presets=(BIG, RED))
 
 
 @pytest.fixture
@@ -107,6 +110,20 @@ async def test_a_preset_and_a_copy_are_below_what_is_given(lite_world, admin) ->
     stranger = await lite_world.user("eve")
     with pytest.raises(NotFoundError):
         await create(lite_world, stranger, "three", copy_from="boss/dev")
+
+
+async def test_a_preset_sets_only_what_exists_beside_what_was_chosen(lite_world, admin) -> None:
+    made = await create(lite_world, admin, given={"zone": "b", "size": "2"}, preset="Red")
+    assert made.workspace.parameters == {"zone": "b", "size": "2"}
+    made = await create(lite_world, admin, "two", given={"zone": "b"}, preset="Red")
+    assert made.workspace.parameters == {"zone": "b", "size": "9", "colour": "red"}
+
+
+async def test_a_default_that_does_not_fit_is_said_to_be_what_is_wrong(lite_world, admin) -> None:
+    size = parameter("size", default="20", value="20", error="20 is more than 10.")
+    lite_world.terraform.answer = lambda _: TemplateForm(parameters=(size,), presets=())
+    with pytest.raises(InputError, match="default of size does not fit: 20 is more"):
+        await create(lite_world, admin, given={"zone": "b"})
 
 
 async def test_one_question_at_a_time_for_each_user(lite_world, admin) -> None:
