@@ -16,6 +16,7 @@ import trio
 from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
+from kled_coord.builds.running.advice import advise
 from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.bundles.store import BundleStore
@@ -46,6 +47,7 @@ from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.session import Control, of_run
 from kled_coord.terraform.source.archive import uses_init_script
 from kled_coord.terraform.source.untrusted import remove_tree
+from kled_coord.terraform.source.variables import sensitive_defaults
 from kled_wire.errors import ConfigError
 
 # Below the data directory: plans and checks while they run, and templates ready for evaluation.
@@ -123,10 +125,21 @@ class Terraform:
             is_planned = False
             found = await self._check(inquiry, host, is_planned=is_planned)
         changes = tuple((change.address, change.action) for change in found.changes)
+        form = host.answer()
+        secrets = [value.text for value in inquiry.variables.values() if value.is_secret]
+        secrets += await trio.to_thread.run_sync(sensitive_defaults, inquiry.template)
         return CheckedTemplate(
-            answer=_known(host.answer(), found) if is_planned or not found.has_parameters else None,
+            answer=_known(form, found) if is_planned or not found.has_parameters else None,
             changes=changes if is_planned else None,
-            warnings=tuple(format_diagnostic(warning) for warning in found.warnings),
+            warnings=(
+                *(format_diagnostic(warning) for warning in found.warnings),
+                *advise(
+                    form,
+                    given=inquiry.workspace["parameters"],
+                    secrets=secrets,
+                    left=[address for address, action in changes if action == "read"],
+                ),
+            ),
         )
 
     async def _fetched(self, template: bytes) -> Collection[str] | None:
