@@ -6,17 +6,17 @@ from typing import Final
 
 import trio
 
-# The key that is rung when a build is queued.
+# The key that is notified when a build is queued.
 QUEUE: Final = "queue"
 
 
 def cancel_key(build_id: str) -> str:
-    """The key that is rung when somebody asks a build to stop."""
+    """The key that is notified when somebody asks a build to stop."""
     return f"{build_id} cancel"
 
 
 def state_key(workspace_id: str) -> str:
-    """The key that is rung when Terraform has written a workspace's state."""
+    """The key that is notified when Terraform has written a workspace's state."""
     return f"{workspace_id} state"
 
 
@@ -26,12 +26,12 @@ class Changes:
     def __init__(self) -> None:
         self._events: dict[str, trio.Event] = {}
 
-    def ring(self, key: str) -> None:
+    def notify(self, key: str) -> None:
         """Wake everybody who waits for `key`."""
         event = self._events.pop(key, None)
         if event is not None:
             event.set()
 
     def next_change(self, key: str) -> trio.Event:
-        """An event that is set at the next `ring` of `key`."""
+        """An event that is set at the next `notify` of `key`."""
         return self._events.setdefault(key, trio.Event())

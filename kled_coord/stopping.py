@@ -48,7 +48,7 @@ class StopOrder:
         """Let API requests finish; agents dial again, streams go on in the relay processes."""
         drain_s = self.services.config.drain_s
         log.info("coordinator_draining", seconds=drain_s)
-        self.services.changes.ring(QUEUE)
+        self.services.changes.notify(QUEUE)
         with trio.move_on_after(drain_s):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.asgi.drain)

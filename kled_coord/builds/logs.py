@@ -28,7 +28,7 @@ from kled_wire.text import printable
 _AHEAD_MAX: Final = 1000
 _BATCH_MAX: Final = 500
 _LINE_MAX: Final = 16 * 1024
-# A build may run in another process, whose appends ring no bell here.
+# A build may run in another process, and its appends notify nobody here.
 _LOOK_AGAIN_S: Final = 5.0
 log = structlog.get_logger(__name__)
 LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
@@ -131,7 +131,7 @@ class LogWriter:
                 "timings": self.found_timings,
             }
             await self._store.write(update_build, self._build_id, values)
-        self._changes.ring(self._build_id)
+        self._changes.notify(self._build_id)
 
 
 class MaskedReporter:
@@ -220,7 +220,7 @@ async def append_line(
         append_log(connection, build_id, [line])
 
     await store.write(append)
-    changes.ring(build_id)
+    changes.notify(build_id)
 
 
 async def follow_log(

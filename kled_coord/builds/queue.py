@@ -73,7 +73,7 @@ class Queue:
         build = await self.store.write(claim_build, decide, now)
         if build is None:
             return None
-        self.changes.ring(build.id)
+        self.changes.notify(build.id)
         return ClaimedBuild(build=build, secret=secret)
 
     async def renew(self, build_id: BuildId, worker: str) -> RenewedLease | None:
@@ -115,7 +115,7 @@ class Queue:
             self.registry.drop(AgentId(agent_id), "the workspace was deleted")
         self._ring(changed.build)
         if changed.queued is not None:
-            self.changes.ring(QUEUE)
+            self.changes.notify(QUEUE)
         return changed.build
 
     async def cancel(self, build_id: BuildId, *, force: bool) -> Build:
@@ -142,11 +142,11 @@ class Queue:
             )
 
     def _ring(self, build: Build) -> None:
-        self.changes.ring(build.id)
+        self.changes.notify(build.id)
         if build.status == BuildStatus.CANCELING:
-            self.changes.ring(cancel_key(build.id))
+            self.changes.notify(cancel_key(build.id))
         if build.status == BuildStatus.PENDING:
-            self.changes.ring(QUEUE)
+            self.changes.notify(QUEUE)
         if build.status in ENDED:
             self.metrics.builds_total.labels(build.transition, build.status).inc()
             if build.started_at and build.finished_at:

@@ -192,7 +192,7 @@ class Builds:
             build = await self.store.write(queue_build, workspace.id, decide)
         except DuplicateError:
             return
-        self.changes.ring(QUEUE)
+        self.changes.notify(QUEUE)
         resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         detail = f"{build.id}: {why}"
         await self.audit.note(None, Action.WORKSPACE_STOP, resource, detail=detail)
@@ -229,7 +229,7 @@ class Builds:
             )
         except DuplicateError as error:
             raise build_active(workspace) from error
-        self.changes.ring(QUEUE)
+        self.changes.notify(QUEUE)
         resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         for action in actions:
             await self.audit.record(caller, action, resource, detail=build.id)

@@ -32,7 +32,7 @@ from kled_wire.names import UserId, WorkspaceId
 from kled_wire.text import printable
 
 T = TypeVar("T")
-# An agent may be linked to another process, whose changes ring no bell here.
+# An agent may be linked to another process, and changes there notify nobody here.
 _LOOK_AGAIN_S: Final = 5.0
 # None: something has changed. Else why nobody will come.
 _Wait = Callable[[], Awaitable[UnavailableError | None]]

@@ -18,7 +18,7 @@ from kled_wire.names import AgentId, BuildId, WorkspaceId
 
 # Of 16 KiB each.
 _PIECES_MAX: Final = 16
-# An agent may be linked to another process, whose writes ring no bell here.
+# An agent may be linked to another process, and its writes notify nobody here.
 _LOOK_AGAIN_S: Final = 5.0
 
 

@@ -53,7 +53,7 @@ Told = messages.ScriptRunChanged | messages.ScriptOutput | messages.SpecSet
 
 
 def scripts_key(workspace_id: str) -> str:
-    """The key of Changes that is rung when something of a workspace's scripts has changed."""
+    """The key of Changes that is notified when a workspace's scripts have changed."""
     return f"{workspace_id} scripts"
 
 
@@ -111,7 +111,7 @@ class ScriptIntake:
     async def attached(self, agent: AgentRecord, features: Sequence[str]) -> None:
         """An agent has connected: give it its spec, unless a build is to change that first."""
         self._live[agent.id] = live = Live(takes_scripts=messages.SCRIPTS_FEATURE in features)
-        self._changes.ring(scripts_key(agent.workspace_id))
+        self._changes.notify(scripts_key(agent.workspace_id))
         if live.takes_scripts:
             try:
                 await self._learn(agent.workspace_id, [agent])
@@ -130,7 +130,7 @@ class ScriptIntake:
     def detached(self, agent: AgentRecord) -> None:
         """An agent has no link any more. What it had found out it tells again over its next."""
         self._live.pop(agent.id, None)
-        self._changes.ring(scripts_key(agent.workspace_id))
+        self._changes.notify(scripts_key(agent.workspace_id))
 
     async def give(self, workspace_id: WorkspaceId) -> None:
         """A build has ended: give the workspace's agents that are connected their specs.
@@ -145,7 +145,7 @@ class ScriptIntake:
             self.live(agent.id).stopping = False
             if builds and _may_give(builds[0]):
                 await self._give(agent.id)
-        self._changes.ring(scripts_key(workspace_id))
+        self._changes.notify(scripts_key(workspace_id))
 
     async def _learn(self, workspace_id: WorkspaceId, agents: Sequence[AgentRecord]) -> None:
         """Read the specs of agents, and what of their output is to be hidden."""
@@ -175,7 +175,7 @@ class ScriptIntake:
             self.live(agent.id).stop_ended.set()
         elif isinstance(message, messages.MetadataFound):
             self._take_metadata(self.live(agent.id), message)
-            self._changes.ring(scripts_key(agent.workspace_id))
+            self._changes.notify(scripts_key(agent.workspace_id))
         else:
             return False
         return True
@@ -228,7 +228,7 @@ class ScriptIntake:
             with suppress(UnavailableError):  # it tells it again over its next link
                 await self._registry.send(agent_id, answer)
         for workspace_id in {agent.workspace_id for agent, _ in batch}:
-            self._changes.ring(scripts_key(workspace_id))
+            self._changes.notify(scripts_key(workspace_id))
 
     async def stop(self, workspace_id: WorkspaceId, say: Callable[[str], Awaitable[None]]) -> None:
         """Have the scripts of a stop run where an agent is there; `say` hears how that goes.
@@ -247,7 +247,7 @@ class ScriptIntake:
         live = self.live(agent.id)
         within_s = spec.shutdown_s
         live.stopping, live.stop_ended = True, trio.Event()
-        self._changes.ring(scripts_key(agent.workspace_id))
+        self._changes.notify(scripts_key(agent.workspace_id))
         await say(f"shutdown scripts of the agent {agent.name}: at most {within_s:.0f} s")
         try:
             await self._registry.send(agent.id, messages.RunStopScripts(within_s=within_s))

@@ -233,7 +233,7 @@ class Workspaces:
             )
         except DuplicateError as error:
             raise workspace_exists(name) from error
-        self.changes.ring(QUEUE)
+        self.changes.notify(QUEUE)
         await self.audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
 

@@ -41,8 +41,8 @@ class Lease:
             with self._hold_scope:
                 await self._renew_on()
         finally:
-            # Nobody rings for a build that is over: what was kept for it would stay.
-            self._changes.ring(cancel_key(self._build_id))
+            # Nothing else notifies this key once the build is over, and its event would stay.
+            self._changes.notify(cancel_key(self._build_id))
 
     async def _renew_on(self) -> None:
         while not self.lost:

@@ -28,7 +28,7 @@ from kled_coord.terraform.output.errors import RunDirectoryError
 from kled_wire.errors import ConflictError, KledError
 from kled_wire.limits import CLEANUP_S
 
-# A build queued by another process rings no bell here.
+# A build that another process queues notifies nobody here.
 _LOOK_AGAIN_S: Final = 5.0
 # Saving a state that Terraform could not save; shorter than what is left of the lease (queue.py).
 _RESCUE_S: Final = 15.0

@@ -115,7 +115,7 @@ class States:
             )
 
         await self._store.write(append)
-        self._changes.ring(state_key(writer.workspace_id))
+        self._changes.notify(state_key(writer.workspace_id))
 
     async def adopt(self, workspace_id: WorkspaceId, build_id: BuildId, content: bytes) -> int:
         """Append the state that a build's Terraform could not save; returns its version.

@@ -74,6 +74,6 @@ async def test_force_reaches_the_process_that_runs_the_build(
             await world.terraform.started.wait()
             await elsewhere.cancel(build_id, force=True)
             # Stands for RENEW_S, after which the worker renews its lease.
-            services.changes.ring(cancel_key(build_id))
+            services.changes.notify(cancel_key(build_id))
             log = await log_of(world, alice, build_id)
     assert log[-1].status == "canceled"
