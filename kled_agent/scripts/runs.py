@@ -103,7 +103,7 @@ class Runs:
         run = Run(id=self._new_id(), build_id=self.build_id, due=due)
         self._runs.pop((due.stage, due.script.id), None)
         self._runs[due.stage, due.script.id] = run
-        self.ring()
+        self.notify()
         return run
 
     def of(self, due: Due) -> Run:
@@ -119,11 +119,11 @@ class Runs:
         """A run that is still known."""
         return next((run for run in self._runs.values() if run.id == run_id), None)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Something is to be told."""
         self._news.set()
         self._news = trio.Event()
 
     def next_news(self) -> trio.Event:
-        """Set at the next `ring`; take it before looking."""
+        """Set at the next `notify`; take it before looking."""
         return self._news

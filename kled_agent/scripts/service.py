@@ -59,7 +59,7 @@ class Scripts:
         if self._schedule.problem:
             self._log.warning("cron_malformed", reason=self._schedule.problem)
         self._metadata.set_items(spec.metadata)
-        self._runs.ring()
+        self._runs.notify()
         self._wake()
 
     def motd_file(self) -> str:
@@ -88,7 +88,7 @@ class Scripts:
         for due in self._schedule.begin_stop():
             self._runs.add(due)
         self._runs.stopped = self._schedule.stopped
-        self._runs.ring()
+        self._runs.notify()
         self._wake()
 
     async def shut_down(self) -> None:
@@ -150,11 +150,11 @@ class Scripts:
         run, script = self._runs.of(due), due.script
         run.started_at, run.began = self._clock().timestamp(), trio.current_time()
         self._log.info("script_started", script=script.name, stage=due.stage)
-        self._runs.ring()
+        self._runs.notify()
 
         def deliver(data: bytes) -> None:
             run.output.write(data)
-            self._runs.ring()
+            self._runs.notify()
 
         ending = await self._runner.run(
             script.id,
@@ -168,5 +168,5 @@ class Scripts:
         self._log.info("script_ended", script=script.name, state=ending.state, note=ending.note)
         self._schedule.ended(due)
         self._runs.stopped = self._schedule.stopped
-        self._runs.ring()
+        self._runs.notify()
         self._wake()
