@@ -165,6 +165,10 @@ class Terraform:
         saved = json.loads((self.directory / "terraform.tfstate").read_text())
         return {f"{r['type']}.{r['name']}": r for r in saved["resources"] if r["instances"]}
 
+    def attributes(self, address: str) -> dict[str, Any]:
+        """The attributes of a resource's first instance, as the state has them."""
+        return dict(self.state()[address]["instances"][0]["attributes"])
+
 
 def start_victim() -> subprocess.Popen[bytes]:
     """A process to name in the reattach data: Terraform may kill it, so it is never ourselves."""

@@ -92,7 +92,7 @@ async def test_everything_is_made_and_then_there_is_nothing_to_do(
     output = await terraform("apply", "-auto-approve", "-no-color")
     assert 'protocol = "tcp"' in output
     await terraform("plan", "-detailed-exitcode", "-no-color")
-    made = terraform.state()["test_everything.it"]["instances"][0]["attributes"]
+    made = terraform.attributes("test_everything.it")
     assert made["secret"] is None
     assert (made["ratio"], made["pairs"]) == (0.1, [{"a": "x", "b": 1.5}])
     assert [item["handle"] for item in made["listener"]] == ["h", "h"]

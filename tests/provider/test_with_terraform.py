@@ -49,10 +49,6 @@ resource "kled_metadata" "machine" {
 """
 
 
-def attributes(terraform: Any, address: str) -> dict[str, Any]:
-    return dict(terraform.state()[address]["instances"][0]["attributes"])
-
-
 def of_process(pid: int, file: str) -> bytes:
     return Path(f"/proc/{pid}/{file}").read_bytes()
 
@@ -61,13 +57,13 @@ async def test_a_workspace_starts_stays_stops_and_goes(host: Any, terraform: Any
     terraform.write(TEMPLATE)
     await terraform("init")
     await terraform("apply", "-auto-approve")
-    process = attributes(terraform, "kled_process.agent")
+    process = terraform.attributes("kled_process.agent")
     assert launcher.start_mark(process["pid"]) is not None
     environment = of_process(process["pid"], "environ").split(b"\0")
     assert b"KLED_AGENT_TOKEN=secret-main" in environment
     assert not [e for e in environment if e.startswith((b"TF_", b"VIRTUAL_ENV"))]
     assert b"secret" not in of_process(process["pid"], "cmdline")
-    agent = attributes(terraform, "kled_agent.main")
+    agent = terraform.attributes("kled_agent.main")
     assert "secret" not in agent["init_script"]
 
     assert "No changes" in await terraform("plan", "-detailed-exitcode")
@@ -79,9 +75,9 @@ async def test_a_workspace_starts_stays_stops_and_goes(host: Any, terraform: Any
 
     host.transition = "start"
     await terraform("apply", "-auto-approve")
-    again = attributes(terraform, "kled_process.agent")
+    again = terraform.attributes("kled_process.agent")
     assert again["pid"] != process["pid"]
-    assert attributes(terraform, "kled_agent.main") == agent
+    assert terraform.attributes("kled_agent.main") == agent
 
     await terraform("destroy", "-auto-approve")
     assert launcher.start_mark(again["pid"]) is None
@@ -100,21 +96,21 @@ async def test_secrets_are_hidden_in_the_plan(terraform: Any) -> None:
 async def test_a_dead_process_is_made_again(terraform: Any) -> None:
     terraform.write(TEMPLATE)
     await terraform("apply", "-auto-approve")
-    pid = attributes(terraform, "kled_process.agent")["pid"]
+    pid = terraform.attributes("kled_process.agent")["pid"]
     os.kill(pid, 9)
     assert "1 to add, 0 to change, 0 to destroy" in await terraform("plan", "-no-color")
     await terraform("apply", "-auto-approve")
-    assert attributes(terraform, "kled_process.agent")["pid"] != pid
+    assert terraform.attributes("kled_process.agent")["pid"] != pid
     await terraform("destroy", "-auto-approve")
 
 
 async def test_a_process_no_state_knows_is_adopted(terraform: Any) -> None:
     terraform.write(TEMPLATE)
     await terraform("apply", "-auto-approve")
-    pid = attributes(terraform, "kled_process.agent")["pid"]
+    pid = terraform.attributes("kled_process.agent")["pid"]
     (terraform.directory / "terraform.tfstate").unlink()
     await terraform("apply", "-auto-approve")
-    assert attributes(terraform, "kled_process.agent")["pid"] == pid
+    assert terraform.attributes("kled_process.agent")["pid"] == pid
     await terraform("destroy", "-auto-approve")
     assert launcher.start_mark(pid) is None
 
@@ -124,7 +120,7 @@ async def test_a_process_has_its_name_as_id_also_where_an_older_state_has_none(
 ) -> None:
     terraform.write(TEMPLATE + NOTE)
     await terraform("apply", "-auto-approve")
-    assert attributes(terraform, "kled_metadata.machine")["resource_id"] == "agent"
+    assert terraform.attributes("kled_metadata.machine")["resource_id"] == "agent"
     path = terraform.directory / "terraform.tfstate"
     saved = json.loads(path.read_text())
     for resource in saved["resources"]:
@@ -133,7 +129,7 @@ async def test_a_process_has_its_name_as_id_also_where_an_older_state_has_none(
     path.write_text(json.dumps(saved))
     assert "No changes" in await terraform("plan", "-detailed-exitcode")
     await terraform("apply", "-refresh-only", "-auto-approve")
-    assert attributes(terraform, "kled_process.agent")["id"] == "agent"
+    assert terraform.attributes("kled_process.agent")["id"] == "agent"
     # A create adopts what runs: no import is needed, and the error says so.
     await terraform("state", "rm", "kled_process.agent")
     output = await terraform("import", "-no-color", "kled_process.agent[0]", "agent", code=1)
@@ -144,11 +140,11 @@ async def test_a_process_has_its_name_as_id_also_where_an_older_state_has_none(
 async def test_a_changed_environment_of_sessions_changes_only_the_script(terraform: Any) -> None:
     terraform.write(TEMPLATE)
     await terraform("apply", "-auto-approve")
-    before = attributes(terraform, "kled_agent.main")
+    before = terraform.attributes("kled_agent.main")
     terraform.write(TEMPLATE.replace("it's", "hello"))
     output = await terraform("apply", "-auto-approve", "-no-color")
     assert "0 added, 1 changed, 0 destroyed" in output
-    after = attributes(terraform, "kled_agent.main")
+    after = terraform.attributes("kled_agent.main")
     assert {k for k in after if after[k] != before[k]} == {"env", "init_script"}
     await terraform("destroy", "-auto-approve")
 
@@ -156,11 +152,11 @@ async def test_a_changed_environment_of_sessions_changes_only_the_script(terrafo
 async def test_a_changed_command_replaces_the_process(terraform: Any) -> None:
     terraform.write(TEMPLATE)
     await terraform("apply", "-auto-approve")
-    pid = attributes(terraform, "kled_process.agent")["pid"]
+    pid = terraform.attributes("kled_process.agent")["pid"]
     terraform.write(TEMPLATE.replace("300", "301"))
     output = await terraform("apply", "-auto-approve", "-no-color")
     assert "1 added, 0 changed, 1 destroyed" in output
-    assert attributes(terraform, "kled_process.agent")["pid"] != pid
+    assert terraform.attributes("kled_process.agent")["pid"] != pid
     assert launcher.start_mark(pid) is None
     await terraform("destroy", "-auto-approve")
 
@@ -251,14 +247,14 @@ async def test_a_create_finishes_though_terraform_is_killed(host: Any, terraform
     assert running is not None
     host.progress = progress
     await terraform("apply", "-auto-approve")
-    assert attributes(terraform, "kled_process.agent")["pid"] == running.pid
+    assert terraform.attributes("kled_process.agent")["pid"] == running.pid
     await terraform("destroy", "-auto-approve")
 
 
 async def test_import_adopts_by_name(terraform: Any) -> None:
     terraform.write('resource "kled_agent" "main" {}\n')
     await terraform("import", "kled_agent.main", "main")
-    assert attributes(terraform, "kled_agent.main")["id"] == "a-main"
+    assert terraform.attributes("kled_agent.main")["id"] == "a-main"
     assert "No changes" in await terraform("plan")
 
 
@@ -285,4 +281,4 @@ async def test_stop_ends_a_hanging_create_and_keeps_the_rest(host: Any, terrafor
     assert time.monotonic() - asked_at < 3
     host.hang_in_ensure = None
     await terraform("apply", "-auto-approve")
-    assert attributes(terraform, "kled_agent.main")["id"] == "a-main"
+    assert terraform.attributes("kled_agent.main")["id"] == "a-main"

@@ -23,7 +23,7 @@ resource "kata_container" "ws" {
 
 
 def attributes(terraform: Any, address: str = "kata_container.ws") -> dict[str, Any]:
-    return dict(terraform.state()[address]["instances"][0]["attributes"])
+    return terraform.attributes(address)
 
 
 def template(platform: Any, more: str = "", **replaced: str) -> str:

@@ -102,7 +102,7 @@ async def test_a_container_runs_with_its_own_configuration(
     await kata("init")
     await kata("apply", "-auto-approve")
     assert "No changes" in await kata("plan", "-detailed-exitcode")
-    made = kata.state()["kata_container.ws"]["instances"][0]["attributes"]
+    made = kata.attributes("kata_container.ws")
     assert (made["status"], made["guest_memory"], made["guest_vcpus"]) == ("running", 576, 2)
     sandbox = shims / made["id"]
     assert "agent" in ask(sandbox / "shim-monitor.sock", "/metrics") or not REAL
@@ -155,14 +155,14 @@ async def test_a_shim_that_is_killed_is_replaced(kata: Any, platform: Any, shims
     kata.write(TEMPLATE.replace("DIRECTORY", str(platform.directory)))
     await kata("init")
     await kata("apply", "-auto-approve")
-    made = kata.state()["kata_container.ws"]["instances"][0]["attributes"]
+    made = kata.attributes("kata_container.ws")
     bundles = list(platform.containerd.directory.rglob("kata-shim.pids"))
     double, real = (int(word) for word in bundles[0].read_text().split())
     assert min(double, real) > 1
     for pid in (double, real):
         os.kill(pid, signal.SIGKILL)
     await kata("apply", "-auto-approve")
-    again = kata.state()["kata_container.ws"]["instances"][0]["attributes"]
+    again = kata.attributes("kata_container.ws")
     assert again["status"] == "running"
     assert again["pid"] != made["pid"]
     await kata("destroy", "-auto-approve")

@@ -69,10 +69,6 @@ def machine(platform: Any, tmp_path: Path) -> Iterator[Machine]:
             forget(found)
 
 
-def attributes(terraform: Any, address: str) -> dict[str, Any]:
-    return dict(terraform.state()[address]["instances"][0]["attributes"])
-
-
 async def test_a_container_has_its_network_volume_and_log_and_leaves_nothing(
     kata: Any, platform: Any, machine: Machine
 ) -> None:
@@ -82,7 +78,7 @@ async def test_a_container_has_its_network_volume_and_log_and_leaves_nothing(
     await kata("init")
     await kata("apply", "-auto-approve")
     await kata("plan", "-detailed-exitcode")
-    made = attributes(kata, "kata_container.one")
+    made = kata.attributes("kata_container.one")
     assert made["ip_addresses"][0].startswith("10.78.0.")
     log = Path(made["log_path"])
     wait_until("what it prints", lambda: log.exists() and log.read_text() == "hello from one\n")
@@ -117,7 +113,7 @@ async def test_what_containerd_itself_restarts_gets_no_volume_that_another_write
     kata.write(TEMPLATE % platform.directory + CONTAINER % {"name": "one", "more": VOLUME})
     await kata("init")
     await kata("apply", "-auto-approve")
-    made = attributes(kata, "kata_container.one")["id"]
+    made = kata.attributes("kata_container.one")["id"]
     volumes = list((platform.directory / "state/volumes").glob("*.lock"))
     assert len(volumes) == 1
     done = platform.containerd.ctr("tasks", "kill", "-s", "KILL", made)
@@ -173,12 +169,12 @@ async def test_what_a_killed_run_left_is_collected_by_the_next(
         assert set(await collect_leftovers(on_machine)) == {"ghost"}
         nursery.cancel_scope.cancel()
     assert not list(Path(platform.directory, "run").rglob("ghost*"))
-    made = attributes(kata, "kata_container.other")["id"]
+    made = kata.attributes("kata_container.other")["id"]
     await ContainerNetworks(machine.settings).check(made)
     assert made in Joins(load_owner_file(str(platform.file))).outputs.recorded()
     # Never under the id of one before, after which containerd still cleans up.
     await kata("apply", "-auto-approve", "-replace=kata_container.other")
-    other = attributes(kata, "kata_container.other")["id"]
+    other = kata.attributes("kata_container.other")["id"]
     assert other != made
     assert platform.containerd.names("containers") == [other]
     await kata("destroy", "-auto-approve")
@@ -192,7 +188,7 @@ async def test_a_plugin_that_refuses_a_detach_hinders_nothing_else(
     kata.write(TEMPLATE % platform.directory + one)
     await kata("init")
     await kata("apply", "-auto-approve")
-    made = attributes(kata, "kata_container.one")["id"]
+    made = kata.attributes("kata_container.one")["id"]
     (plugins,) = machine.settings.plugin_directories
     bridge = plugins / "bridge"
     as_it_was = bridge.read_text()

@@ -34,7 +34,7 @@ async def test_it_is_known_after_its_cgroup_is_gone_too(kata: Any, platform: Any
     await kata("apply", "-auto-approve")
 
     def made() -> dict[str, Any]:
-        return dict(kata.state()["kata_container.ws"]["instances"][0]["attributes"])
+        return kata.attributes("kata_container.ws")
 
     def is_marked() -> bool:
         labels = json.loads(ctr("containers", "info", made()["id"]).stdout)["Labels"]

@@ -48,7 +48,7 @@ def write(terraform: Any, *lines: str, more: str = "") -> None:
 
 
 def attributes(terraform: Any) -> dict[str, Any]:
-    return dict(terraform.state()["kata_network.net"]["instances"][0]["attributes"])
+    return terraform.attributes("kata_network.net")
 
 
 def rules() -> str:

@@ -97,7 +97,7 @@ class Kata:
         return " ".join(lines)
 
     def state(self) -> dict[str, Any]:
-        found = self.terraform.state()["kata_runtime_config.rs"]["instances"][0]["attributes"]
+        found = self.terraform.attributes("kata_runtime_config.rs")
         assert isinstance(found, dict)
         return found
 
