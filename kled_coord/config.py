@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from kled_wire.errors import ConfigError
+from kled_wire.hosts import bracketed
 from kled_wire.transport.address import parse_url
 
 ENV_PREFIX: Final = "KLED_COORD_"
@@ -161,9 +162,8 @@ class CoordinatorConfig(BaseSettings):
         """
         tls = self.tls_cert_file is not None
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        host = f"[{host}]" if ":" in host else host
         port = self.port if port is None else port
-        url = f"{'https' if tls else 'http'}://{host}:{port}" if port else ""
+        url = f"{'https' if tls else 'http'}://{bracketed(host)}:{port}" if port else ""
         return self.model_copy(
             update={
                 "access_url": self.access_url or url,

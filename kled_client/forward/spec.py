@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kled_wire.errors import InputError
+from kled_wire.hosts import bracketed
 
 LOOPBACK = "127.0.0.1"
 RANGE_MAX = 1000
@@ -37,7 +38,7 @@ class TcpEnd:
 
     def __str__(self) -> str:
         """`host:port`, IPv6 in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from kled_wire.errors import ConfigError
+from kled_wire.hosts import bracketed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def find_proxy(scheme: str, host: str, environ: Mapping[str, str]) -> Proxy | No
 
 def encode_connect(host: str, port: int, proxy: Proxy) -> bytes:
     """The CONNECT head (RFC 9110, section 9.3.6) that opens a tunnel to `host`:`port`."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    target = f"{bracketed(host)}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")

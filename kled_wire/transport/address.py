@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kled_wire.errors import ConfigError
+from kled_wire.hosts import bracketed
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Letters, digits and hyphens (RFC 1123), and underscores, which container networks use.
@@ -32,22 +33,18 @@ class Address(NamedTuple):
     @property
     def host_and_port(self) -> str:
         """With the port, also where it is the scheme's own: another scheme has another."""
-        return f"{self._host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def authority(self) -> str:
         """The Host header: the port is left out where it is the scheme's own."""
         default = _DEFAULT_PORTS[self.scheme]
-        return self._host if self.port == default else self.host_and_port
+        return bracketed(self.host) if self.port == default else self.host_and_port
 
     @property
     def url(self) -> str:
         """The URL in its one spelling: no two libraries read that differently."""
         return f"{self.scheme}://{self.authority}{self.base}"
-
-    @property
-    def _host(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def parse_url(url: str) -> Address:

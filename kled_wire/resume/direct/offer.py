@@ -17,6 +17,7 @@ import ipaddress
 from typing import Final, NamedTuple
 
 from kled_wire.errors import ProtocolError
+from kled_wire.hosts import bracketed
 from kled_wire.resume.frames import OFFER_MAX
 
 CANDIDATES_MAX: Final = 16
@@ -42,7 +43,7 @@ class Candidate(NamedTuple):
 
     def __str__(self) -> str:
         """As it stands in an offer."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 class Offer(NamedTuple):
