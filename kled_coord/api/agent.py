@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from kled_coord.api.bodies import EnrollBody
 from kled_coord.api.guard import AddressDep, AgentDep, ServicesDep
-from kled_coord.workspaces.agents import About
+from kled_coord.workspaces.agents import AgentFacts
 
 router = APIRouter(prefix="/api/v1/agent", tags=["agent"])
 
@@ -18,10 +18,10 @@ async def enroll(
     body: EnrollBody, services: ServicesDep, agent: AgentDep, address: AddressDep
 ) -> dict[str, Any]:
     """Sign the agent's host key and say whom it lets in."""
-    about = About(version=body.version, hostname=body.hostname, os=body.os, arch=body.arch)
-    enrolled = await services.agents.enroll(
-        agent, host_public_key=body.host_public_key, about=about, address=address
+    facts = AgentFacts(
+        version=body.version, hostname=body.hostname, os=body.os, arch=body.arch, address=address
     )
+    enrolled = await services.agents.enroll(agent, facts, host_public_key=body.host_public_key)
     return {
         "agent_id": agent.id,
         "workspace_id": enrolled.workspace.id,

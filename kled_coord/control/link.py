@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -22,7 +22,7 @@ from kled_coord.identity.service import AgentRevokedError, IdentityService
 from kled_coord.scripts.service import ScriptIntake
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
-from kled_coord.workspaces.agents import Agents
+from kled_coord.workspaces.agents import AgentFacts, Agents
 from kled_coord.workspaces.key_holders import AgentKeys
 from kled_wire import limits
 from kled_wire.control import messages
@@ -149,7 +149,7 @@ class ControlPlane:
             await self._give_keys(agent, attached)
             self.registry.attach(agent.id, attached)
             try:
-                await self._seen(agent, attached, connected=True)
+                await self._note_connected(agent, attached)
                 await self.scripts.attached(agent, hello.features)
                 while True:
                     await self._handle(await link.receive(), agent, attached)
@@ -162,7 +162,7 @@ class ControlPlane:
                 if self.registry.detach(agent.id, attached):
                     self.scripts.detached(agent)
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
-                        await self._seen(agent, attached, connected=False)
+                        await self._note_disconnected(agent)
         log.info("agent_ended", agent=agent.id, reason=attached.close[1])
         return attached.close
 
@@ -209,22 +209,32 @@ class ControlPlane:
         except KledError as error:
             log.warning("key_use_not_noted", agent=agent.id, key=key, code=error.code)
 
-    async def _seen(self, agent: AgentRecord, attached: AttachedAgent, *, connected: bool) -> None:
+    async def _note_connected(self, agent: AgentRecord, attached: AttachedAgent) -> None:
         hello = attached.hello
-        log.info("agent_connected" if connected else "agent_disconnected", agent=agent.id)
-        try:
-            await self.agents.seen(
-                agent.id,
-                connected=connected,
-                version=hello.version,
-                hostname=hello.hostname,
-                os=hello.os,
-                arch=hello.arch,
-                address=attached.address,
-            )
-        except KledError as error:
-            # The link works without the note; the store's own trouble is reported by readyz.
-            log.warning("agent_not_noted", agent=agent.id, code=error.code)
+        log.info("agent_connected", agent=agent.id)
+        facts = AgentFacts(
+            version=hello.version,
+            hostname=hello.hostname,
+            os=hello.os,
+            arch=hello.arch,
+            address=attached.address,
+        )
+        with _not_noted(agent):
+            await self.agents.connected(agent.id, facts)
+
+    async def _note_disconnected(self, agent: AgentRecord) -> None:
+        log.info("agent_disconnected", agent=agent.id)
+        with _not_noted(agent):
+            await self.agents.disconnected(agent.id)
+
+
+@contextmanager
+def _not_noted(agent: AgentRecord) -> Iterator[None]:
+    """The link works without the note; the store's own trouble is reported by readyz."""
+    try:
+        yield
+    except KledError as error:
+        log.warning("agent_not_noted", agent=agent.id, code=error.code)
 
 
 async def _accept(

@@ -42,13 +42,14 @@ _DIRECTORY_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What an agent reports of itself; "" where it reports nothing."""
+class AgentFacts:
+    """What an agent reports of itself, "" where it reports nothing, and where it called from."""
 
     version: str
     hostname: str
     os: str
     arch: str
+    address: str
 
     def values(self) -> dict[str, str]:
         """By column, printable and cut to what it holds; what is not said stays as it was."""
@@ -57,6 +58,7 @@ class About:
             "hostname": self.hostname[:255],
             "os": self.os[:80],
             "arch": self.arch[:40],
+            "address": self.address[:80],
         }
         return {name: printable(value) for name, value in said.items() if value}
 
@@ -198,7 +200,7 @@ class Agents:
         await self._store.write(name_agents, workspace_id, names)
 
     async def enroll(
-        self, agent: AgentRecord, *, host_public_key: str, about: About, address: str
+        self, agent: AgentRecord, facts: AgentFacts, *, host_public_key: str
     ) -> Enrollment:
         """Sign an agent's host key. Raises InputError, NotFoundError."""
         workspace = await self.workspace_of(agent)
@@ -208,13 +210,13 @@ class Agents:
         except InputError as error:
             self._registry.refused(agent, error.message, self._clock())
             raise
-        values = {**about.values(), "host_public_key": host_public_key, "address": address}
+        values = {**facts.values(), "host_public_key": host_public_key}
         await self._store.write(update_agent, agent.id, {**values, "last_seen_at": self._clock()})
         await self._audit.record(
             None,
             Action.AGENT_ENROLL,
             ActionTarget(kind="agent", name=agent.id),
-            detail=f"workspace {workspace.id}, from {address}",
+            detail=f"workspace {workspace.id}, from {facts.address}",
         )
         return Enrollment(
             agent=agent,
@@ -232,24 +234,17 @@ class Agents:
             raise NotFoundError("workspace_not_found", "the workspace of this agent is gone")
         return workspace
 
-    async def seen(
-        self,
-        agent_id: AgentId,
-        *,
-        connected: bool,
-        version: str,
-        hostname: str,
-        os: str,
-        arch: str,
-        address: str,
-    ) -> None:
-        """Remember that an agent connected (with what it said) or went away. Raises StoreError."""
-        said: dict[str, str] = {}
-        if connected:
-            about = About(version=version, hostname=hostname, os=os, arch=arch)
-            said = {**about.values(), "address": address[:80]}
+    async def connected(self, agent_id: AgentId, facts: AgentFacts) -> None:
+        """Remember that an agent connected, and what it said. Raises StoreError."""
+        await self._note(agent_id, connected=True, values=facts.values())
+
+    async def disconnected(self, agent_id: AgentId) -> None:
+        """Remember that an agent went away. Raises StoreError."""
+        await self._note(agent_id, connected=False, values={})
+
+    async def _note(self, agent_id: AgentId, *, connected: bool, values: dict[str, str]) -> None:
         await self._sightings.note(
-            Sighting(agent_id=agent_id, at=self._clock(), connected=connected, values=said)
+            Sighting(agent_id=agent_id, at=self._clock(), connected=connected, values=values)
         )
 
     async def _insert(self, workspace_id: WorkspaceId, name: str) -> None:

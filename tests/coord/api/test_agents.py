@@ -9,6 +9,7 @@ import pytest
 
 from kled_coord.store.records import ScriptRun
 from kled_coord.store.scripts import put_script_run
+from kled_coord.workspaces.agents import AgentFacts
 from kled_wire.errors import InputError, NotFoundError
 from tests.coord.api.asking import PUBLIC_KEY, code, workspace
 
@@ -89,9 +90,8 @@ async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_ta
         },
         headers={"Authorization": f"Bearer {token}"},
     )
-    await agents.seen(
-        agent_id, connected=True, version="2", hostname="", os="", arch="", address="192.0.2.1"
-    )
+    facts = AgentFacts(version="2", hostname="", os="", arch="", address="192.0.2.1")
+    await agents.connected(agent_id, facts)
     api.world.registry.connect(agent_id, api.world.clock())
     states = api.world.registry.states
     states[agent_id] = replace(states[agent_id], hostname="", os="", arch="")

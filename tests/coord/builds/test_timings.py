@@ -7,6 +7,7 @@ import pytest
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import ScriptRun
 from kled_coord.store.scripts import put_script_run
+from kled_coord.workspaces.agents import AgentFacts
 from kled_wire.errors import NotFoundError
 from tests.coord.builds.steps import alices_workspace, create, log_of, template, working
 
@@ -17,8 +18,8 @@ STEPS = [
 
 
 async def seen(world, agent_id) -> None:
-    about = {"version": "1", "hostname": "h", "os": "linux", "arch": "x", "address": "::1"}
-    await world.services.agents.seen(agent_id, connected=True, **about)
+    facts = AgentFacts(version="1", hostname="h", os="linux", arch="x", address="::1")
+    await world.services.agents.connected(agent_id, facts)
 
 
 async def test_every_wait_of_a_start_is_measured(world, make_tar) -> None:

@@ -15,6 +15,7 @@ import trio_websocket
 
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.store.records import AgentRecord
+from kled_coord.workspaces.agents import AgentFacts
 from kled_wire import limits
 from kled_wire.control import codec, messages
 from kled_wire.errors import NotFoundError, UnauthenticatedError, UnavailableError
@@ -74,7 +75,13 @@ class FakeAgents:
             raise NotFoundError("workspace_not_found", "gone")
         return Workspace()
 
-    async def seen(self, agent_id: str, *, connected: bool, hostname: str, **_more: str) -> None:
+    async def connected(self, agent_id: str, facts: AgentFacts) -> None:
+        await self._note(agent_id, True, facts.hostname)
+
+    async def disconnected(self, agent_id: str) -> None:
+        await self._note(agent_id, False, "")
+
+    async def _note(self, agent_id: str, connected: bool, hostname: str) -> None:
         await trio.lowlevel.checkpoint()
         if self.trouble:
             raise UnavailableError("store_unavailable", "disk full")

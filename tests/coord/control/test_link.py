@@ -40,7 +40,7 @@ async def test_coming_and_going_are_noted(plant: Plant) -> None:
     with trio.fail_after(10):
         while len(plant.agents.notes) < 2:
             await trio.sleep(0.005)
-    assert plant.agents.notes == [("agt_a", True, "box"), ("agt_a", False, "box")]
+    assert plant.agents.notes == [("agt_a", True, "box"), ("agt_a", False, "")]
     assert plant.registry.state(AgentId("agt_a")) is None
 
 

@@ -247,10 +247,7 @@ async def test_removing_says_which_agents_have_not_answered(person: Person) -> N
 async def test_an_agent_that_is_away_may_go_on_for_ten_minutes(person: Person) -> None:
     world = person.world
     added = await person.add()
-    await world.services.agents.seen(
-        AgentId(agent_of(person.web)),
-        connected=False, version="", hostname="", os="", arch="", address="",
-    )  # fmt: skip
+    await world.services.agents.disconnected(AgentId(agent_of(person.web)))
     world.registry.drop(agent_of(person.web), "away")
     world.clock.advance(599)
     second = await person.add()
