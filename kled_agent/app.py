@@ -60,7 +60,7 @@ from kled_wire.transport.address import parse_url
 # Host certificates live for 30 days; a daily renewal leaves room for a month of outage.
 _RENEW_S: Final = 24 * 3600.0
 
-# What SSH clients are told, as their server's last words.
+# The last message that SSH clients get from the server.
 _STOPPED: Final = "the workspace's agent was stopped, as when the workspace stops"
 _RESTARTED: Final = "the workspace's agent is started again; connect again"
 

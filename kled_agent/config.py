@@ -44,7 +44,7 @@ class AgentConfig:
     session_orphan_s: float = 3600
     session_limit: float = 32
     session_ring_bytes: float = 8 * 1024 * 1024
-    # Whose environment sessions get: nobody's, or that of the process that started the agent.
+    # The environment that sessions inherit: none, or that of the process that started the agent.
     session_environment: str = "off"
 
     @property

@@ -63,8 +63,8 @@ class Redials:
         self._pace = pace
         self._random = random
         self._spread_s = spread_s
-        # What `pace` still allows, at the moment of the dial that was last decided on. The very
-        # first dial asks nobody.
+        # The dials that `pace` still allowed when the last dial was decided on. The very first dial
+        # is free.
         self._credit = pace.burst - 1.0
         self._at: float | None = None
         # Dials in a row that were not let in, and the loss before them.
@@ -90,7 +90,7 @@ class Redials:
     def _paced(self, now: float, wait_s: float) -> float:
         burst, every_s = self._pace
         elapsed = 0.0 if self._at is None else now - self._at
-        # Who dials before the wait is over, for a good reason, owes no more than one dial for it.
+        # A dial before the end of the wait, for a good reason, costs no more than one dial.
         credit = max(0.0, min(burst, self._credit + elapsed / every_s))
         missing_s = (1.0 - credit) * every_s
         if missing_s > wait_s:

@@ -60,19 +60,20 @@ REDIAL_REFUSED_S: Final = 300.0
 
 # Bounded clean-up in `finally` blocks.
 CLEANUP_S: Final = 5.0
-# What a closing link waits for the peer's own close; ours has been sent by then.
+# How long a closing link waits for the peer's close; ours has been sent by then.
 GOODBYE_S: Final = 1.0
 
 # Uploaded templates: Terraform sources are text.
 TEMPLATE_MAX_BYTES: Final = 16 * 1024 * 1024
-# What is read of a request before it is known who asks: holds any login.
+# How much of a request is read before the caller is authenticated; any login fits.
 ANONYMOUS_BODY_MAX_BYTES: Final = 16 * 1024
 # JSON bodies of the API.
 API_BODY_MAX_BYTES: Final = 1024 * 1024
 # Terraform state that one workspace may hold.
 STATE_MAX_BYTES: Final = 64 * 1024 * 1024
 
-# What may be under way to us in one SSH channel; asyncssh's own 2 MiB is little for a long path.
+# How many bytes may be under way to us in one SSH channel; asyncssh's 2 MiB are few for a long
+# path.
 SSH_WINDOW_BYTES: Final = 4 * 1024 * 1024
-# What the peer may put into one packet of it; OpenSSH's own receive limit is 256 KiB.
+# How many bytes the peer may put into one packet; OpenSSH's own receive limit is 256 KiB.
 SSH_PACKET_BYTES: Final = 128 * 1024

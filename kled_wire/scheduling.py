@@ -19,7 +19,7 @@ import trio
 BLOCK_BYTES: Final = 256 * 1024
 # Less than 0.1 ms of encryption, and still half of the speed.
 SMALL_BLOCK_BYTES: Final = 32 * 1024
-# What a terminal writes at once when somebody types into it; a flood comes in larger pieces.
+# The most that a terminal writes at once as an echo; a flood comes in larger pieces.
 TYPED_BYTES: Final = 1024
 # Somebody who has paused for so long can wait once for a large block.
 TYPING_S: Final = 2.0
@@ -28,7 +28,7 @@ TYPING_S: Final = 2.0
 # over loopback. A megabyte takes a quarter of a millisecond there; on a slower path the task waits
 # for the path, which lets the others run by itself.
 YIELD_BYTES: Final = 1024 * 1024
-# What is smaller than this is not bulk: whoever moves it lets the others run each time.
+# A smaller block is not bulk: after it the others run each time.
 BULK_BYTES: Final = 64 * 1024
 
 # Not everywhere that Python runs; the agent's Linux has it.

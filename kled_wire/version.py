@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# As in pyproject.toml. To ask which distribution is installed would take 10 ms at each start.
+# The version of pyproject.toml. To ask which distribution is installed would take 10 ms at each
+# start.
 SOFTWARE_VERSION: Final = "0.1.0"
 
 # Major: incompatible, the peer is refused. Minor: additions a peer may ignore.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-# What is one process's own (login(1), systemd.exec(5)), or says who has logged in.
+# Variables that belong to one process (login(1), systemd.exec(5)), or say who has logged in.
 _OWN: Final = frozenset(
     {
         *("_", "PWD", "OLDPWD", "SHLVL", "TERM", "COLUMNS", "LINES", "MAIL"),
@@ -21,7 +21,8 @@ _OWN: Final = frozenset(
     }
 )
 _OURS: Final = ("KLED_", "SSH_", "SUDO_", "CODER_AGENT_TOKEN")
-# What directs the loader or Python was set for the image's command; a template sets it by kled_env.
+# Variables for the loader or Python were set for the image's command. A template sets them by
+# kled_env.
 _DIRECTING: Final = ("LD_", "PYTHON")
 
 

@@ -59,7 +59,7 @@ _kled_path() {
 precmd_functions+=(_kled_path)
 [[ ! -r ${ZDOTDIR-$HOME}/.zshenv ]] || . "${ZDOTDIR-$HOME}/.zshenv"
 """
-# It stays in place, for people may have added to it; without KLED_PATH it does nothing.
+# The hook stays in place, because people may have added to it; without KLED_PATH it does nothing.
 _BEFORE_PROMPT: Final = (
     '[ -z "${KLED_PATH-}" ] || { [ ! -r %(file)s ] || . %(file)s; unset KLED_PATH; }'
 )

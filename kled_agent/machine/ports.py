@@ -127,7 +127,7 @@ class PortReader:
 
 def _sockets_of(process: Path) -> set[int]:
     found = set()
-    # It ends meanwhile, closes some, or is not ours to look into.
+    # The process may end meanwhile, close descriptors, or belong to another user.
     with contextlib.suppress(OSError), os.scandir(process / "fd") as entries:
         for entry in entries:
             with contextlib.suppress(OSError):

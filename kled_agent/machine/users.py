@@ -17,10 +17,10 @@ from kled_agent.machine.expanding import expand_path, expand_variables
 from kled_agent.machine.login_path import LoginHooks, login_hooks, zsh_directory
 from kled_wire.errors import ConfigError
 
-# What Debian's /etc/login.defs gives; a login shell's profile adds to it.
+# The PATH of Debian's /etc/login.defs; a login shell's profile adds to it.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# What sessions get from the agent's own environment. By the workspace's id the coordinator finds
-# on its own machine what a killed agent left behind.
+# Variables that sessions inherit from the agent. By the workspace's id the coordinator finds, on
+# its own machine, what a killed agent left behind.
 INHERITED = ("LANG", "KLED_WORKSPACE_ID")
 _PASSWD_FIELDS = 7  # passwd(5)
 _GETENT_S = 10.0
@@ -104,7 +104,7 @@ class LocalUser:
             return LoginHooks()
         given = self.environment()
         hooks = login_hooks(self.shell, self.path_file, given["PATH"])
-        # What the template says of these itself counts, and then nobody would take KLED_PATH away.
+        # If the template sets one of these, its value counts, and nothing would remove KLED_PATH.
         return LoginHooks() if hooks.environment.keys() & given.keys() else hooks
 
     def popen_options(self) -> Mapping[str, Any]:

@@ -72,7 +72,8 @@ class LogFile:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read_all, program.stdout, complain, TypingPriority())
                 nursery.start_soon(_feed, self._queue, program)
-                # From the beginning: cancelled at any moment, it ends the program.
+                # Waits from the beginning: when this is cancelled, at any moment, it ends the
+                # program.
                 await wait_ended(program, children)
         finally:
             program.close()

@@ -17,9 +17,9 @@ from kled_wire.control import messages
 from kled_wire.control.agent_spec import MetadataItem
 from kled_wire.control.link import ControlLink
 
-# What is read of a script that prints more than a value holds, in bytes: UTF-8 takes up to four.
+# The bytes that are read of a script's output; a character of UTF-8 takes up to four.
 _READ_MAX: Final = 4 * limits.METADATA_VALUE_MAX
-# For a script that is said no time: one that is still at it when it is due again is ended.
+# The least time that a script has. One that still runs when it is due again is ended.
 _LEAST_S: Final = 1.0
 
 

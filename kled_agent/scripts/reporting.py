@@ -79,7 +79,7 @@ class ScriptReporter:
 
     async def _tell_state(self, run: Run, state: str) -> None:
         told = self._told.get(run.id)
-        # What was told to have ended stays so, whatever is still printed.
+        # A run that was reported as ended stays ended, whatever is still printed.
         if told != state and told in {None, WAITING, RUNNING}:
             self._told[run.id] = state
             await self._link.send(run.message(trio.current_time(), state))

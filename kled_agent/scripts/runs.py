@@ -33,7 +33,7 @@ class Run:
     began: float = 0.0
     duration_s: float = 0.0
     ending: Ending | None = None
-    # What it had printed by its end; programs that it left behind may print more.
+    # How many bytes it had printed by its end; programs that it left behind may print more.
     printed: int = 0
 
     def end(self, ending: Ending, now: float) -> None:
@@ -91,7 +91,7 @@ class Runs:
         self._new_id = new_id
         self._runs: dict[tuple[Stage, str], Run] = {}
         self._news = trio.Event()
-        # Of the spec that is in force; and whether the scripts of a stop have all ended.
+        # The build of the spec that is in force, and whether all scripts of a stop have ended.
         self.build_id = ""
         self.stopped = False
 

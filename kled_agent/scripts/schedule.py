@@ -139,7 +139,7 @@ class Schedule:
         found = [Due(script=script, stage=Stage.START) for script in self._start.take()]
         for script_id in [i for i, at in self._next.items() if at <= now]:
             self._plan(script_id, now)
-            # One that takes longer than its interval is left out, not run beside itself.
+            # A script that takes longer than its interval is skipped, not run twice at a time.
             if script_id not in self._cron_running:
                 self._cron_running.add(script_id)
                 found.append(Due(script=self._crons[script_id][0], stage=Stage.CRON))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-# What RFC 4254, section 6.10, names, and what clients know besides.
+# The signals that RFC 4254, section 6.10, names, and those that clients know besides.
 _NAMED: Final = range(1, getattr(signal, "SIGRTMIN", signal.NSIG))
 
 

@@ -11,7 +11,7 @@ import resource
 import signal
 from typing import Final
 
-# Also what login.defs(5) and sshd have.
+# The same as in login.defs(5) and sshd.
 UMASK: Final = 0o022
 _OPEN_FILES: Final = 1024
 # Python ignores these in itself and undoes that in what subprocess starts.

@@ -57,7 +57,8 @@ def _why_none(error: OSError) -> str:
 def set_modes(terminal: int, modes: Mapping[int, int]) -> None:
     """Set a client's terminal modes (`modes.py`) as far as a pseudoterminal has them."""
     attributes = apply_modes(termios.tcgetattr(terminal), modes)
-    # One without a line has no parity: Linux then sets all the others and says EINVAL.
+    # A terminal without a serial line has no parity: Linux then sets all other attributes and
+    # returns EINVAL.
     with suppress(termios.error):
         termios.tcsetattr(terminal, termios.TCSANOW, attributes)  # type: ignore[arg-type]  # typeshed's list is narrower
 

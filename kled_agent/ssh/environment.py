@@ -10,8 +10,8 @@ import asyncssh
 from kled_agent.ssh.login_wait import WAIT_VARIABLE
 from kled_wire.ssh import subsystems
 
-# What a client may set: everything else could change how programs are found or loaded. LANG and
-# LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
+# The variables that a client may set: others could change how programs are found or loaded. LANG
+# and LC_* are those of Debian's sshd_config; terminals and git clients send the rest.
 _ENVIRONMENT_PREFIXES: Final = ("LC_", subsystems.CLIENT_PREFIX)
 _ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "GIT_PROTOCOL"})
 

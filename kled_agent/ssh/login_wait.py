@@ -16,7 +16,7 @@ from kled_wire.text import printable
 
 WAIT_VARIABLE: Final = "KLED_CLIENT_WAIT"
 _CTRL_C: Final = b"\x03"
-# As shells say of a program that was ended by SIGINT.
+# The status that shells report for a program that SIGINT ended.
 GAVE_UP: Final = 130
 
 

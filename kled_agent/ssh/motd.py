@@ -18,7 +18,7 @@ from kled_agent.sessions.program import Command, start_on_pipes, wait_ended
 from kled_wire.scheduling import TypingPriority
 
 _MAX_BYTES: Final = 64 * 1024
-# So long a read may take: a FIFO, or a file of a lost network filesystem, delays no login longer.
+# The deadline of a read: a FIFO, or a file of a lost network file system, delays a login no longer.
 _READ_S: Final = 2.0
 _SCRIPT: Final = '[ -e "$HOME/.hushlogin" ] || exec head -c "$1" <"$2"'
 

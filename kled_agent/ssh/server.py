@@ -34,7 +34,8 @@ CIPHERS: Final = (
 # ssh(1) tells no other server that it takes no more output (`ssh dev yes | head -1`): it asks for
 # this name first (OpenSSH's compat.c and PROTOCOL, section 2.1).
 VERSION: Final = "OpenSSH_compatible_Kled"
-# Of what asyncssh offers, not SHA-1, groups of 1024 bits and other servers' private names.
+# The key exchange methods of asyncssh without SHA-1, groups of 1024 bits and other servers' private
+# names.
 _KEX: Final = "-*-sha1,diffie-hellman-group-exchange-*,rsa*"
 _POOR_MACS: Final = re.compile(r".*sha1.*|umac-64.*|.*@ssh\.com")
 

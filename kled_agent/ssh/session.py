@@ -40,10 +40,10 @@ from kled_wire.eventlog import EventLog
 from kled_wire.scheduling import TypingPriority
 from kled_wire.ssh import subsystems
 
-# What OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts larger
-# blocks itself, moving the rest of the block each time.
+# The block that OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts
+# larger blocks itself, and moves the rest of the block each time.
 BLOCK_BYTES: Final = 32 * 1024
-# What waits for room in a terminal's window has to pass before the answer to a key.
+# Output that waits for room in a terminal's window is sent before the answer to a key.
 TERMINAL_WAITING_BYTES: Final = 4 * 1024
 _HOLDER_GONE: Final = 1
 _START_FAILED: Final = 126  # as shells say "found but cannot be run"

@@ -113,7 +113,7 @@ def _become(program: SupervisedProgram, account: Account | None, writer: int) ->
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         for number in signal.valid_signals():
-            # What the container's runtime, Python or we ignore the program would go on ignoring.
+            # A signal that the runtime, Python or we ignore would stay ignored in the program.
             with suppress(OSError, ValueError):  # SIGKILL, SIGSTOP
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

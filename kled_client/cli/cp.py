@@ -14,7 +14,7 @@ from kled_client.copy.plan import CopyPlan, plan_copy
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError
 
-# Of a tree in which nothing may be read the first lines say enough.
+# How many problems are printed: where nothing may be read, the first lines say enough.
 _PROBLEMS_MAX: Final = 20
 
 

@@ -13,7 +13,7 @@ from kled_client.cli.names import RefType
 from kled_wire.errors import InputError, KledError
 from kled_wire.names import WorkspaceRef
 
-# What the script says (dotfiles.sh): the word a line begins with, and whether it comes once.
+# The words that begin the lines of dotfiles.sh, and whether each occurs once at most.
 _RESULTS = {"directory": True, "ran": True, "linked": False, "moved": False}
 
 

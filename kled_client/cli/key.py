@@ -103,7 +103,7 @@ def _end(found: RegisteredKey) -> str:
 def _read(file: IO[str]) -> str:
     text = file.read(_LINE_MAX + 1)
     if "PRIVATE KEY" in text:
-        # It must not leave this machine, not even to be refused.
+        # A private key must not leave this machine, not even to be refused.
         raise InputError(
             "public_key_invalid",
             f"{file.name} is a private key",

@@ -28,7 +28,7 @@ from kled_wire.names import WorkspaceRef, check_new_workspace_name
 # An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
 AGENT_TIMEOUT_S = 120.0
 QUEUED, AGENT, READY = "no", "agent", "ready"
-# What a build is waited for, as the parameter `wait`; a start's can be less than all.
+# How far a command waits for a build, as the parameter `wait`; a start may wait for less than all.
 _no_wait = click.option(
     "--no-wait",
     "wait",

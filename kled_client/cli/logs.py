@@ -219,7 +219,8 @@ class ScriptPrinter:
         self._output.flush()
 
     def _line(self, run: str, line: bytes) -> None:
-        # What was drawn over itself by carriage returns, as a progress bar is, stands as it ended.
+        # Of a line that carriage returns have overwritten, such as a progress bar, the last text is
+        # shown.
         text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
         self._output.line(f"[{self._names.get(run, run)}] {text}")
 

@@ -16,7 +16,7 @@ from kled_wire.names import WorkspaceRef, parse_version, parse_workspace_ref
 if TYPE_CHECKING:
     from kled_client.api.client import Api
 
-# Whoever presses Tab waits for it; a session's names take an SSH connection.
+# A person who presses Tab waits this long at most; the names of sessions take an SSH connection.
 ANSWER_S = 1.5
 Items = list[CompletionItem[str]]
 Completer = Callable[[click.Context, click.Parameter, str], Items]
@@ -132,7 +132,7 @@ complete_template = named_by(_templates)
 complete_user = named_by(_users)
 
 
-# What `kled list` searches and sorts by; the coordinator says so too where it refuses another.
+# The terms and columns of `kled list`; the coordinator names them too where it refuses another.
 _STATUSES = [
     "running",
     "stopped",

@@ -105,7 +105,7 @@ open_.add_command(app)
 def _open(
     invocation: Invocation, name: str, editor: Editor, workspace: WorkspaceRef, path: str
 ) -> None:
-    # One that is not there opens nothing.
+    # A workspace that does not exist is an error before anything is opened.
     invocation.call(lambda api: api.workspace(str(workspace)))
     _configure_ssh(invocation)
     host = f"{workspace}.{SSH_SUFFIX}"

@@ -17,7 +17,7 @@ from kled_client.cli.names import answer, items, workspace_argument
 from kled_wire.errors import InputError, NotFoundError
 from kled_wire.names import WorkspaceRef
 
-# What an app's URL calls the workspace's own machine.
+# The hosts by which an app's URL means the workspace itself.
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104  # compared with
 _PORTS: Final = {"http": 80, "https": 443}
 

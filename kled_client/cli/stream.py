@@ -92,7 +92,7 @@ async def _listen(invocation: Invocation, request: command.Request, forward: For
     path = command.stream_path(request.workspace, request.kind, request.port)
     command.is_resumable(request, parse_url(invocation.profile().url))  # raises what cannot be
     async with invocation.api() as api:
-        # What a person must mend is said now and not at the first connection.
+        # An error that a person must mend is reported now, not at the first connection.
         await api.workspace(str(parse_workspace_ref(request.workspace)))
     async with listening_here(forward) as (listeners, status):
         output = invocation.output

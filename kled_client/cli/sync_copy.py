@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kled_client.sync.copy import CopyWish
     from kled_sync.session.once import Plan, Result
 
-# Of a tree in which nothing may be read the first lines say enough.
+# How many problems are printed: where nothing may be read, the first lines say enough.
 _PROBLEMS_MAX: Final = 20
 ATTRIBUTE_OPTIONS: Final = (
     click.option(

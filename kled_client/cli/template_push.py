@@ -22,9 +22,9 @@ from kled_client.output import Output, one_line
 from kled_wire.errors import ConflictError, InputError, NotFoundError
 from kled_wire.names import check_name, check_version_name
 
-# Those that ship with Kled, for people to start from.
+# The templates that ship with Kled, as a start for people.
 SHIPPED: Final = Path(__file__).parents[1] / "templates"
-# What is left out of a template, and what a check has found, is named up to so many.
+# How many files that were left out, or findings of a check, are named.
 _NAMED_MAX: Final = 10
 _CHANGES_MAX: Final = 50
 

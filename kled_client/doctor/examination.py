@@ -34,7 +34,7 @@ DEADLINE_S = 10.0
 SESSION_DEADLINE_S = 30.0
 _ECHOES = 5
 _NEEDS_HTTP = "the coordinator does not answer"
-# What one SSH session shows.
+# The findings that one SSH session yields.
 _BY_SESSION = ("session", "direct path")
 
 

@@ -32,7 +32,7 @@ BACKOFF: Final = Backoff(first_s=0.2, cap_s=10.0)
 PACE: Final = Pace(burst=10, every_s=BACKOFF.cap_s / 2)
 # How long a forwarded connection waits while there is none to the workspace.
 PATIENCE_S: Final = 15.0
-# What no later attempt can change: a person must act.
+# Errors that no later attempt can change: a person must act.
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError)
 
 

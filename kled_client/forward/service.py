@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# What the service needs of the environment it is installed from. Never a token: a unit is no
-# place for one, and the profile has it.
+# Variables that the service takes from the environment in which it is installed. Never a token: a
+# unit is no place for one, and the profile has it.
 KEPT = ("KLED_CONFIG_DIR", "KLED_PROFILE", "KLED_CA_FILE", "KLED_KEYRING", "HTTPS_PROXY",
         "HTTP_PROXY", "NO_PROXY")  # fmt: skip
 

@@ -95,7 +95,7 @@ class SshWorkspaceConnection:
     def _why_not(self, end: End) -> str:
         client = self._connection.get_owner()
         assert isinstance(client, SshClient)
-        # As the agent writes it, which got an empty host for every address.
+        # The agent writes a listener so; it was sent an empty host for every address.
         where = f"{end.host.lower() or '*'}:{end.port}" if isinstance(end, TcpEnd) else end.path
         return client.why_not(f"listen on {where}") or "it is in use there, or not allowed"
 

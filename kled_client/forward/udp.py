@@ -23,7 +23,7 @@ from kled_wire.ssh.subsystems import UDP, encode_udp_request
 if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel
 
-# As many senders as the agent keeps sockets for; the one silent for longest is forgotten.
+# The agent keeps sockets for as many senders; the one that was silent longest is forgotten.
 SENDERS_MAX: Final = 256
 Address = tuple[object, ...]
 

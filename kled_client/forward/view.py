@@ -14,7 +14,7 @@ from kled_client.output import Output
 _REFRESH_S: Final = 0.5
 # How often a program is told the counters of the forwards that have done something.
 _COUNTERS_S: Final = 5.0
-# What a narrow terminal does without, the first first.
+# The columns that a narrow terminal drops, in this order.
 _SPARE: Final = ("TOTAL", "SENT", "RECEIVED", "NOW")
 _KINDS: Final = {"remote": " (in the workspace)", "udp": "/udp"}
 

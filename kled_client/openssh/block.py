@@ -38,8 +38,8 @@ def render_block(settings: BlockSettings) -> bytes:
     """The block with its markers. Raises InputError("path_unquotable")."""
     proxy = _words(settings.command)
     lines = [
-        # Who reads the certificate before the ProxyCommand has renewed it finds a good one. A test
-        # of a file's age costs ssh nothing; what goes wrong here, the ProxyCommand says.
+        # A program that reads the certificate before the ProxyCommand runs finds a valid one. The
+        # test of the file's age costs ssh nothing; the ProxyCommand reports what goes wrong here.
         f'Match originalhost *.kled exec "{_renewal(settings)}"',
         "Host *.kled",
         f"  ProxyCommand {proxy} %h",

@@ -15,7 +15,7 @@ import trio
 from kled_wire.errors import UnavailableError
 from kled_wire.ssh.window import bound_window
 
-# What may wait here before the peer is told to stop; SSH's own window adds as much.
+# How much may wait here before the peer is told to stop; SSH's window adds as much.
 _BUFFER_BYTES = 2 * 1024 * 1024
 
 

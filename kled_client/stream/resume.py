@@ -108,7 +108,7 @@ class Pump:
                     with transport.sock:
                         self._direct.relay_greets()
                         rest, begun = self._greet(transport), True
-                        # Whoever can answer a resume is the agent.
+                        # A peer that can answer a resume is the agent.
                         good = resumes
                         self._carry(transport.sock, rest)
                 if self._winner is not None:
@@ -166,7 +166,7 @@ class Pump:
                 self._direct.handle(descriptor, time.monotonic())
             now = time.monotonic()
             if self._direct.changes != changes:
-                # What was not there may be there now.
+                # An address or route that was missing may exist now.
                 deadline = min(deadline, now + SETTLE_S)
 
     def _carry_directly(self, winner: DirectConnection) -> None:

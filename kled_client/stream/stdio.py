@@ -65,7 +65,7 @@ def pump_beside(
     ready()
     pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
     near.close()
-    # It has ended or sees now that it is over; why it failed comes a moment after our end.
+    # The thread has ended or sees the end now; the reason of a failure comes a moment after ours.
     working.join(_LAST_WORDS_S)
     if failed:
         raise SystemExit(failed[0].exit_code)

@@ -60,14 +60,15 @@ class Background:
         self._nursery: trio.Nursery | None = None
         # Set when a sync begins again, or is stopped.
         self._begun = trio.Event()
-        # Of a paused or halted sync one request at a time may open the folders.
+        # Only one request at a time may open the folders of a paused or halted sync.
         self._opening = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises ConflictError("sync_background_runs")."""
         make_private(self._home)
         with only_one(self._home):
-            # Who connects while the syncs end would never be answered: so the socket goes first.
+            # A client that connects while the syncs end would get no answer, so the socket is
+            # removed first.
             async with trio.open_nursery() as nursery, _listening(socket_path(self._home)) as sock:
                 self._nursery = nursery
                 for name in self._store.names():

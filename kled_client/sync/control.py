@@ -26,7 +26,8 @@ from kled_wire.version import SOFTWARE_VERSION
 
 _START_S: Final = 20.0
 _PAUSE_S: Final = 0.05
-# What a process of another version answers; the second is of those that know no version in a line.
+# Error codes of a process of another version; the second is of versions that find no version in a
+# line.
 _OTHER_CODES: Final = ("sync_background_older", "sync_request_unknown")
 _ENDED: Final = "the background process of the syncs ended"
 
@@ -53,7 +54,7 @@ def stream(
                 yield from _answers(sock, line)
                 return
             except ConnectionError as exc:
-                # It ended before it had read the line, which it has done nothing with.
+                # The process ended before it read the line, so it has done nothing.
                 if not is_first:
                     raise UnavailableError("sync_background_gone", _ENDED) from exc
                 continue
@@ -116,7 +117,7 @@ def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:
                     "the background process of the syncs does not run",
                     hint="kled sync list starts it",
                 )
-            # One that is still ending lets no other begin: that one is begun again.
+            # A process that is still ending keeps the new one from starting: start it again.
             if process is None or process.poll() == ConflictError.exit_code:
                 process = _begin(env)
             if process.poll() not in (None, ConflictError.exit_code) or time.monotonic() > deadline:

@@ -17,8 +17,8 @@ from kled_sync.session.once import Confirm, OneSync, Plan, Result, Wish
 from kled_sync.session.transfers.transfer import SyncMeter
 from kled_wire.errors import InputError
 
-# What rsync -a does: links as they are, all permissions, times of directories too, and no rules but
-# those given.
+# The options of rsync -a: links as they are, all permissions, times of directories too, and no
+# rules but those given.
 AS_RSYNC = Options(
     links="as-is", mode_mask=0o777, gitignore=False, durable="none", directory_times=True
 )

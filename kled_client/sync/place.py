@@ -24,7 +24,7 @@ class SyncPlace:
 
     path: str
     workspace: WorkspaceRef | None = None
-    # What ssh(1) is to be called with.
+    # The arguments for ssh(1).
     ssh: tuple[str, ...] | None = None
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kled_client.ssh.channel import Channel
 
-# What a far end says before it ends; the last of it explains why.
+# How much of the far end's error output is kept; its last lines explain why it ended.
 _WORDS_BYTES: Final = 2000
 Connect = Callable[[WorkspaceRef], "AbstractAsyncContextManager[asyncssh.SSHClientConnection]"]
 
@@ -148,7 +148,7 @@ class _ChannelStream:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._words = _Words()
-        # What came and did not fit into where it was wanted.
+        # Bytes that were received and did not fit into the caller's buffer.
         self._rest = memoryview(b"")
 
     async def receive_into(self, space: memoryview) -> int:

@@ -53,7 +53,7 @@ class SyncSession:
     paused: bool = False
     # The `.kled.toml` that names it; empty for those started by hand.
     project: str = ""
-    # In s since the epoch; 0 for a sync of an earlier version.
+    # In seconds since the epoch; 0 for a sync of an earlier version.
     began_s: float = 0.0
 
     def places(self) -> tuple[SyncPlace, SyncPlace]:

@@ -70,7 +70,7 @@ class Supervisor:
         self._accept = accept
         self.sync: ContinuousSync | None = None
         self._up = trio.Event()
-        # What it has halted for.
+        # The reason of its halt.
         self.error: KledError | None = None
 
     async def run(self) -> None:

@@ -28,7 +28,7 @@ async def _main(work: Callable[[], Awaitable[int | None]]) -> int:
             code.append(await work() or 0)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        # What fails because it was told to end is no news; a bug is.
+        # An error that follows from the interrupt is expected; a bug is not.
         if not code or not isinstance(only_cause(group), KledError):
             raise
     return code[0]

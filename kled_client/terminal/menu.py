@@ -10,7 +10,8 @@ from typing import Final
 
 # More entries than these are scrolled through.
 SHOWN_MAX: Final = 10
-# What terminals send for a key (xterm's control sequences), in both modes of the cursor keys.
+# The bytes that terminals send for a key (xterm's control sequences), in both modes of the cursor
+# keys.
 _KEY: Final = re.compile(rb"\x1b(?:\[|O)[0-9;]*[A-Za-z~]|.", re.DOTALL)
 _UP: Final = frozenset({b"\x1b[A", b"\x1bOA", b"\x10", b"k"})
 _DOWN: Final = frozenset({b"\x1b[B", b"\x1bOB", b"\x0e", b"j", b"\t"})

@@ -19,9 +19,10 @@ from typing import Final, NamedTuple
 
 # Shown underlined, and the underline ended, with the cursor after it.
 _SHOW: Final = (b"\x1b[4m", b"\x1b[24m")
-# What a predictor takes for granted at its beginning: nothing is to the right of it, nor below.
+# The state that a predictor assumes at its beginning: nothing to the right of the cursor, nor
+# below.
 START: Final = b"\x1b[0m\x1b[J"
-# Whoever types more than this ahead does not look.
+# A person who types this many keys ahead is not looking.
 QUEUE_MAX: Final = 200
 _HELD_MAX: Final = 4096
 _TOKEN: Final = re.compile(
@@ -38,7 +39,7 @@ _HARMLESS_MODES: Final = frozenset(
 _OTHER_SCREEN: Final = frozenset({"47", "1047", "1049"})
 # The title is saved and put back.
 _TITLES: Final = frozenset({"22;0;0t", "23;0;0t", "22t", "23t"})
-# They move the cursor or cells, and leave the style as it is.
+# These sequences move the cursor or cells, and keep the style.
 _MOVING: Final = "ABEFHIJKLMPSTXZ@adefr"
 _RESETS: Final = frozenset({22, 23, 24, 25, 27, 28, 29, 39, 49, 59})
 
@@ -60,7 +61,7 @@ class CursorRow:
         self.column: int | None = None
         self.blank_from: int | None = None
         self._below = True
-        # What is written now has no colours and the like.
+        # Text that is written now has no colours or other attributes.
         self._plain = True
         # The main screen's, while a full-screen program has the other one.
         self._saved: tuple[int | None, int | None, bool] | None = None
@@ -115,7 +116,7 @@ class CursorRow:
         self.column = 0
 
     def _new_row(self, used: int) -> None:
-        # What scrolls in has the background of the moment.
+        # Lines that scroll in have the current background.
         self._below = self._below and self._plain
         self.blank_from = used if self._below else None
 
@@ -202,7 +203,7 @@ class CursorRow:
             if not word.strip("0"):
                 self._plain = True
             elif not word.isdecimal() or int(word) not in _RESETS:
-                # What follows may belong to it: 38;5;0 resets nothing.
+                # The next parameters may belong to this one: 38;5;0 resets nothing.
                 self._plain = False
                 return
 

@@ -111,7 +111,7 @@ class TypedAhead:
         self._start = START
         # Held while something is on its way to the terminal.
         self._lock = trio.Lock()
-        # What was to be done meanwhile.
+        # The step that was put off until then.
         self._due: Callable[[], bytes] | None = None
 
     async def typed(self, keys: bytes) -> None:

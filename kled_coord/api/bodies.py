@@ -38,14 +38,14 @@ def _in_utc(value: datetime) -> datetime:
 Printable = AfterValidator(_check_printable)
 Name = Annotated[str, Field(max_length=64), Printable]
 Secret = Annotated[str, Field(max_length=1024)]
-# As its author chose it.
+# A text that its author chose.
 Label = Annotated[str, Field(max_length=255)]
 Text = Annotated[str, Field(max_length=255), Printable]
-# Of a machine that nobody chose; what cannot be printed is replaced.
+# A text that a machine reports; what cannot be printed is replaced.
 Said = Annotated[str, Field(max_length=255)]
 # 0: none; "default": that of the settings.
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | Literal["default"]
-# Of a template's versions: a number, or a name that is no number.
+# A version of a template: a number, or a name that is not a number.
 Version = (
     Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)]
     | Annotated[str, Field(max_length=VERSION_NAME_MAX), AfterValidator(_check_version)]

@@ -16,7 +16,7 @@ from kled_coord.api.guard import services_of
 from kled_wire.errors import BY_STATUS, InputError, KledError, LimitError, UnauthenticatedError
 from kled_wire.text import printable
 
-# In characters: what Terraform says of a template has a page.
+# In characters. What Terraform reports of a template may take a page.
 _TEXT_MAX: Final = 4000
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetail
 
 
-# What any route may answer instead, for the OpenAPI document.
+# The error that any route may answer with, for the OpenAPI document.
 ERROR_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     status: {
         "model": ErrorAnswer,

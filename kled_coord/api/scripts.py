@@ -24,8 +24,8 @@ from kled_wire.errors import NotFoundError
 from kled_wire.names import AgentId
 
 router = APIRouter(prefix="/api/v1/workspaces/{ref}/scripts", tags=["scripts"])
-# Of a build, by its number; the newest that starts the workspace where none is said. What runs at a
-# stop or delete belongs to the start before it, and is shown with the stop.
+# The number of a build; without it, the newest one that started the workspace. A stop or delete
+# runs scripts of the start before it, and they are shown with the stop or delete.
 BuildNumber = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 

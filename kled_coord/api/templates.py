@@ -35,7 +35,7 @@ from kled_coord.templates.pushing import PushValues
 router = APIRouter(prefix="/api/v1/templates", tags=["templates"])
 CheckQuery = Annotated[int, Field(ge=1, le=3600)] | Literal["default"]
 QuietQuery = Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal["default"]
-# What a version is about, as one writes it for a commit.
+# Describes a version, as a commit message does.
 MessageQuery = Annotated[str, Query(max_length=2000)]
 _JSON: Final = "application/json"
 _ANSWERED: Final[dict[str, dict[str, str]]] = {"application/x-tar": {}}

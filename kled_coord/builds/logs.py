@@ -161,7 +161,7 @@ class MaskedReporter:
         if self._written is None or self._written.is_set():
             self._written, before = self._next_state(), self._written
             try:
-                # What a state does not have any more is secret all the same.
+                # A value that has gone from the state stays secret.
                 self._secrets |= dict.fromkeys(await self._read())
                 self._mask = Mask(self._secrets)
             except BaseException:

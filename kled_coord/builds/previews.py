@@ -39,7 +39,7 @@ from kled_coord.workspaces.parameters import Parameters
 from kled_wire.errors import UnavailableError
 from kled_wire.names import WorkspaceRef
 
-# Of one user, with the one that is being planned.
+# For one user, and it counts the one that is being planned.
 _WAITING_MAX: Final = 4
 # Terraform processes at once, beside those of the builds.
 _AT_ONCE: Final = 2

@@ -179,6 +179,7 @@ def _decide_end(
         ),
         run_over=status in ENDED or event is BuildEvent.RELEASED,
         applied=status is BuildStatus.SUCCEEDED and build.transition != Transition.DELETE,
-        # Whoever cancelled a stop that was over by then did not want what comes next either.
+        # A person who cancelled a stop, even one that then succeeded, does not want the start that
+        # follows.
         goes_on=status is BuildStatus.SUCCEEDED and build.status == BuildStatus.RUNNING,
     )

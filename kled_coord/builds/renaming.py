@@ -29,7 +29,7 @@ from kled_coord.workspaces.service import Workspaces, workspace_exists
 from kled_wire.errors import ConflictError
 from kled_wire.names import WorkspaceRef, check_new_workspace_name
 
-# Of resources that an error names.
+# How many resources an error names.
 _NAMED_MAX: Final = 5
 
 
@@ -59,7 +59,8 @@ class Renaming:
         _check_idle(workspace, newest)
         changes = await self._plan(caller, workspace, name)
 
-        # In the transaction: a build that ran meanwhile may have made what carries the name.
+        # Runs in the transaction: a build since the plan may have made resources that have the
+        # name.
         def check(now_is: Workspace, last: Build | None) -> None:
             _check_idle(now_is, last)
             if now_is.name != workspace.name or (last and last.id) != (newest and newest.id):
@@ -100,7 +101,7 @@ class Renaming:
         planned = await self.previews.of_now(caller, renamed)
         if planned.destroyed:
             raise _destroys(workspace, name, planned.destroyed)
-        # What the workspace's next build would change in any case is no matter of its name.
+        # A change that the next build would make under the old name too is not due to the new name.
         before = await self.previews.of_now(caller, workspace)
         return [change for change in planned.changes if change not in before.changes]
 

@@ -89,7 +89,7 @@ class Builds:
         )
         ids, now = [self.ids.new("bld") for _ in actions], self.clock()
 
-        # In the worker thread, and in the transaction: a build that ends now may change both.
+        # Runs in the worker thread and in the transaction: a build that ends now may change both.
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
             kept = self.workspaces.kept_parameters(now_is, sealed)
             chosen = choose_values(now_is, applied, kept, choice)

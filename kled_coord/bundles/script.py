@@ -35,7 +35,7 @@ def render_script(
         "@DIRECTORY@": quote(directory),
         "@EXPORTS@\n": exports,
     }
-    # One pass: a value that looks like a name of another stays what it is.
+    # One pass: a value that contains the name of another stays as it is.
     return re.sub("|".join(values), lambda found: values[found[0]], _TEMPLATE)
 
 

@@ -66,7 +66,7 @@ class BundleStore:
                     shutil.copyfileobj(source, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
-                # Of the copy: what is served is what was hashed.
+                # Hashes the copy, so that the hash is that of what is served.
                 digest = _hash(Path(copy.name))
                 target = self._directory / f"{architecture}-{digest}.tar.gz"
                 Path(copy.name).replace(target)

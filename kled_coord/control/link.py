@@ -97,7 +97,7 @@ class ControlPlane:
             log.info("agent_protocol_error", agent=agent.id, code=error.code, reason=error.message)
             return close_code_for(error), error.message
         except KledError as error:
-            # Its workspace has just gone, or the store is in trouble: it may ask again.
+            # The workspace was just deleted, or the store failed: the agent may ask again.
             log.info("agent_not_welcomed", agent=agent.id, code=error.code)
             return CloseCode.GOING_AWAY, error.message
         except LinkClosed as closed:
@@ -156,7 +156,7 @@ class ControlPlane:
             finally:
                 attached.keys.end()
                 if attached.farewell is not None:
-                    # Its wait is bounded and shielded.
+                    # `send` has a deadline of its own, and is shielded.
                     with suppress(LinkClosed):
                         await link.send(attached.farewell)
                 if self.registry.detach(agent.id, attached):

@@ -35,7 +35,7 @@ class AttachedAgent:
     last_seen_at: datetime
     hello: messages.Hello
     address: str
-    # As `last_seen_at`, by a clock that does not step: Trio's.
+    # The same moment as `last_seen_at` on a clock that does not step: Trio's.
     heard_at: float = 0.0
     rtt_s: float | None = None
     report: messages.Report | None = None
@@ -153,7 +153,7 @@ class AgentRegistry:
     async def ask_grants(self, agent_id: AgentId) -> None:
         """Ask a connected agent to say again which grants it holds; others will by themselves."""
         if self.knows(agent_id, messages.GRANTS_FEATURE):
-            # One that is leaving says it again when it is back.
+            # An agent whose link has just ended says it again on its next link.
             with suppress(UnavailableError):
                 await self.send(agent_id, messages.ListGrants())
 

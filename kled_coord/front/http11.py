@@ -159,7 +159,7 @@ class _Request(h11.Connection):
             return h11.NEED_DATA
         event = super().next_event()
         if isinstance(event, h11.EndOfMessage) and event.headers:
-            # As for its own errors: what the application answers then is dropped.
+            # As h11 does for its own errors: what the application answers after this is dropped.
             self._process_error(self.their_role)
             raise h11.RemoteProtocolError("trailers are not supported")
         return event

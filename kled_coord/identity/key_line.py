@@ -77,7 +77,8 @@ def _check(kind: str, fields: list[bytes]) -> None:
         if not RSA_BITS_MIN <= bits <= RSA_BITS_MAX:
             raise _invalid(f"RSA needs {RSA_BITS_MIN} to {RSA_BITS_MAX} bits, this one has {bits}")
     if kind.startswith(_SECURITY_KEY):
-        # What a security key signs with is the plain kind; the last field names the application.
+        # The kind of a security key without its prefix and suffix is a plain kind. The last field
+        # names the application.
         kind = kind.removeprefix(_SECURITY_KEY).removesuffix("@openssh.com")
         fields = [kind.encode(), *fields[1:-1]]
     plain = b"".join(len(field).to_bytes(4, "big") + field for field in fields)

@@ -195,7 +195,7 @@ class OffloadedConnection:
 
     def _flush_outer(self) -> None:
         if data := self._layer.take():
-            # One piece, however many answers there are.
+            # Joined into one piece, however many answers there are.
             self._to_outer = [b"".join((*self._to_outer, data))]
         if self._to_outer:
             self._to_outer = write_vector(self.outer.fileno(), self._to_outer)

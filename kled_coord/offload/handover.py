@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from kled_wire.limits import HEAD_MAX_BYTES
 
 TEXT_MAX: Final = 500
-# What was read ahead of a connection is less than what a head may have.
+# The bytes that were read ahead are fewer than a head may have.
 PACKET_MAX: Final = 2 + HEAD_MAX_BYTES
 
 

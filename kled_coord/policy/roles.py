@@ -39,9 +39,10 @@ _OWN: Final = frozenset(
         Action.WORKSPACE_RENAME,
         Action.WORKSPACE_SSH,
         Action.WORKSPACE_TCP,
-        # What scripts print in it is what one sees inside.
+        # The output of scripts is something that only a person inside the workspace sees.
         Action.WORKSPACE_OUTPUT,
-        # Who has it is the agent: like entering the workspace, the owner's alone.
+        # A person who has this token can act as the agent, which amounts to entering the workspace:
+        # for the owner alone.
         Action.AGENT_TOKEN,
         Action.BUILD_CANCEL,
         Action.USER_READ,
@@ -100,7 +101,7 @@ ROLES: Final[Mapping[Role, RolePermissions]] = {
 }
 
 ALL_SCOPE: Final = "all"
-# What a token of each scope may be used for, at most.
+# The actions that a token of each scope allows at most.
 SCOPES: Final[Mapping[str, frozenset[Action]]] = {
     ALL_SCOPE: frozenset(Action),
     "read": READING | {Action.WORKSPACE_OUTPUT},

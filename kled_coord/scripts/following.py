@@ -16,7 +16,7 @@ from kled_coord.store.records import ScriptRun
 from kled_coord.store.scripts import script_pieces, script_runs_of
 from kled_wire.names import AgentId, BuildId, WorkspaceId
 
-# Of 16 KiB each.
+# Pieces have 16 KiB each.
 _PIECES_MAX: Final = 16
 # An agent may be linked to another process, and its writes notify nobody here.
 _LOOK_AGAIN_S: Final = 5.0

@@ -14,7 +14,7 @@ from kled_wire.control.agent_spec import AgentSpec
 ENDED: Final = frozenset({"succeeded", "failed", "timed_out"})
 # How long an agent has to connect where nothing is said.
 _CONNECT_S: Final = 120
-# Of very many scripts a sentence names only so many.
+# How many scripts a sentence names.
 _NAMED_MAX: Final = 3
 
 

@@ -44,7 +44,7 @@ _SECONDS_MAX: Final = 1e9
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _STAGES: Final = frozenset({"start", "stop", "cron"})
 _STATES: Final = ENDED | {"waiting", "running"}
-# For the answer of an agent that runs the scripts of a stop, after their time, in seconds.
+# How long an agent may take to answer after the time limit of its stop scripts. Seconds.
 _STOP_ANSWER_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
@@ -119,7 +119,7 @@ class ScriptIntake:
                 if builds and _may_give(builds[0]):
                     await self._give(agent.id)
             except KledError as error:
-                # It gets one at its next link, or when the next build has ended.
+                # The agent gets its spec at its next link, or when the next build has ended.
                 log.warning("agent_spec_not_given", agent=agent.id, reason=error.message)
 
     async def is_building(self, workspace_id: WorkspaceId) -> bool:

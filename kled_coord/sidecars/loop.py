@@ -20,9 +20,10 @@ from abc import ABC, abstractmethod
 from typing import Final, Generic, TypeVar
 
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
-# What moves more than this in a second is bulk. No terminal is read that fast.
+# A stream that moves more than this in a second is bulk: no terminal is read that fast.
 BULK_BYTES: Final = 1024 * 1024
-# In the place of a mask: not registered, because epoll reports a dead socket whatever the mask.
+# Stands in place of a mask for a descriptor that is not registered: epoll reports a dead socket
+# whatever the mask.
 _PARKED: Final = -1
 
 
@@ -32,7 +33,7 @@ class Task(ABC):
     __slots__ = ("gone", "masks", "turn")
 
     def __init__(self) -> None:
-        # By descriptor: the events that epoll was told of; and those it has called dead.
+        # By descriptor: the mask that epoll was given, and the sockets that it reported as dead.
         self.masks: dict[int, int] = {}
         self.gone: set[int] = set()
         # The last round in which it had a turn as bulk.

@@ -81,7 +81,8 @@ class Pool(Generic[M]):
                         await self._add(nursery)
                         continue
                     except OSError as exc:
-                        # Whoever comes next tries again; until then the others do.
+                        # The next stream makes another attempt; until then the other processes
+                        # serve.
                         log.error("process_not_started", reason=exc.strerror)
                 await changed.wait()
 

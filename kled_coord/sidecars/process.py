@@ -158,7 +158,7 @@ class Sidecar(ABC):
         assert self._control is not None
         while packet := await self._receive(self._control):
             self.heard(packet)
-        # What comes now waits for the next process.
+        # From now on new streams wait for the next process.
         self._hang_up()
         self.lost()
 

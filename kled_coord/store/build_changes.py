@@ -101,7 +101,8 @@ def queue_build(
 
     Raises DuplicateError, and as `checks`.
     """
-    # What another build is about to apply counts: nothing is decided before the lock is held.
+    # A build that is running may change the workspace, so nothing is decided before the lock is
+    # held.
     lock_workspace(connection, workspace_id)
     workspace = workspace_by_id(connection, workspace_id)
     assert workspace is not None

@@ -194,7 +194,7 @@ builds = Table(
     Column("number", sa.Integer, nullable=False),
     Column("transition", sa.String(10), nullable=False),
     Column("status", sa.String(20), nullable=False),
-    # As the workspace's; they become the workspace's when the build has succeeded.
+    # The version of this build; the workspace takes it over when the build has succeeded.
     Column("version_id", ForeignKey("template_versions.id"), nullable=False),
     Column("parameters", sa.JSON, nullable=False),
     Column("secrets_sealed", sa.LargeBinary),

@@ -83,7 +83,7 @@ def hold_users(connection: Connection, caller_id: str, name: str) -> list[User]:
 def hold_first_owner(connection: Connection) -> str | None:
     """The name of an owner; until the transaction ends nobody adds a user."""
     if connection.dialect.name == "postgresql":
-        # There is no row yet that could be held. On SQLite there is one writer anyway.
+        # No row exists that could be locked. SQLite has a single writer anyway.
         connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
     query = select(users.c.name).where(_ALIVE, users.c.role == "owner").order_by(users.c.name)
     return connection.execute(query).scalars().first()

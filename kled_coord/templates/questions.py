@@ -30,7 +30,7 @@ from kled_coord.workspaces.parameters import (
 )
 from kled_wire.errors import NotFoundError, UnavailableError
 
-# Of one user, with the one that is being answered.
+# For one user, and it counts the one that is being answered.
 WAITING_MAX: Final = 4
 # Terraform processes at once; each takes a core while it runs.
 _AT_ONCE: Final = 2

@@ -34,7 +34,7 @@ from kled_coord.workspaces.service import version_archived
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import PREVIOUS
 
-# What a refusal names of workspaces.
+# How many workspaces a refusal names.
 _NAMED_MAX: Final = 20
 
 

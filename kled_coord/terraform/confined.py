@@ -33,7 +33,7 @@ done
 export TF_REATTACH_PROVIDERS="$text$left"
 exec "$@"
 """
-# What these name must be seen.
+# The files and directories that these variables name must be visible.
 _NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", CLI_CONFIG, SHARED)
 # An absolute path as a value, in HCL or JSON.
 _CONFIGURED: Final = re.compile(r'[=:]\s*"(/[^"$\\]+)"')

@@ -28,7 +28,7 @@ from kled_wire.errors import UnavailableError
 
 # How long a plan may take once its template is ready.
 ANSWER_S: Final = 10.0
-# So many templates stay ready, those that were evaluated last.
+# How many templates stay ready; those that were evaluated last do.
 READY_MAX: Final = 32
 
 

@@ -17,7 +17,8 @@ from typing import Final
 
 import structlog
 
-# Of so many templates, those used last; their modules are text, of a megabyte or so.
+# For how many templates modules are kept; those used last are. The modules of one are text, about a
+# megabyte.
 KEPT: Final = 200
 _MODULES: Final = ".terraform/modules"
 
@@ -47,7 +48,7 @@ class ModuleCache:
             shutil.copytree(self._shared, work / _MODULES, symlinks=True)
             os.utime(self._shared)
         except OSError as error:
-            # Then `init` fetches them again; half of them would make it fail.
+            # `init` then fetches the modules again; with half of them it would fail.
             log.warning("modules_not_lent", directory=str(self._shared), reason=str(error))
             shutil.rmtree(work / _MODULES, ignore_errors=True)
 

@@ -267,8 +267,8 @@ class TerraformSession:
         try:
             code = await self._run_until_quiet(arguments, on_line)
         finally:
-            # What a whole run leaves running on purpose is kept until the workspace stops. Here a
-            # provisioner was cut off, and what it started would do so behind everybody's back.
+            # A run that ends normally may leave programs running on purpose, until the workspace
+            # stops. Here a provisioner was interrupted, and nobody expects its programs to go on.
             if code is None or code < 0 or self._control.interrupt.asked.is_set():
                 with trio.CancelScope(shield=True):
                     await end_processes(self._processes, grace_s=CUT_GRACE_S)

@@ -9,7 +9,7 @@ from kled_coord.store.records import AgentRecord
 from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
 
 MAIN: Final = "main"
-# Of a workspace with very many agents an error names only so many.
+# How many agents an error names.
 _LISTED_MAX: Final = 10
 
 

@@ -79,7 +79,7 @@ class AgentKeys:
         try:
             holders = await self._store.read(key_holders, user_id)
         except StoreError as error:
-            # What was changed stays changed.
+            # The change itself stands.
             log.warning("keys_not_told", user=user_id, reason=error.message)
             return ["*"]
         unanswered: set[str] = set()
@@ -119,7 +119,7 @@ class AgentKeys:
         except trio.TooSlowError:
             late.add(holder.workspace)
         except UnavailableError:
-            # Its next link begins with the list.
+            # The next link of the agent begins with the list.
             if self._may_go_on(holder, self._clock()):
                 unanswered.add(holder.workspace)
 

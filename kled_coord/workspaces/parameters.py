@@ -16,7 +16,7 @@ from kled_wire.names import WorkspaceId
 
 _PARAMETERS_MAX: Final = 100
 _PARAMETER_MAX: Final = 8192
-# What an error names of them.
+# How many parameters an error names.
 _NAMED_MAX: Final = 10
 _PURPOSE: Final = "parameters"
 

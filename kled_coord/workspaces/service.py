@@ -107,7 +107,8 @@ class Workspaces:
         try:
             await self.audit.require(caller, action, resource)
         except ForbiddenError:
-            # Who may read it is told that there is none, not that they may not enter it.
+            # A person who may read such a workspace is told that it does not exist, not that
+            # entering is forbidden.
             if workspace is None and decide(caller, Action.WORKSPACE_READ, resource).allowed:
                 raise workspace_not_found(str(ref)) from None
             raise

@@ -19,7 +19,7 @@ from kled_wire.errors import ProtocolError
 # `Script.id` of what the agent's own attributes say; every other one is that of its resource.
 STARTUP_SCRIPT: Final = "startup_script"
 SHUTDOWN_SCRIPT: Final = "shutdown_script"
-# What a script of a stop has where the template says nothing, and all of them together at most.
+# The time of a stop script where the template sets none, and the limit for all of them together.
 _STOP_S: Final = 60.0
 _STOP_MAX_S: Final = 600.0
 

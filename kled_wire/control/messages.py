@@ -12,11 +12,11 @@ from typing import ClassVar, Final
 
 from kled_wire.control.agent_spec import AgentSpec
 
-# What an agent says in its hello when it knows `set_keys`.
+# The feature of an agent's hello that stands for `set_keys`.
 KEYS_FEATURE: Final = "user_keys"
-# What an agent says in its hello when it knows grants.
+# The feature of an agent's hello that stands for grants.
 GRANTS_FEATURE: Final = "grants"
-# What an agent says in its hello when it runs scripts (`set_spec` and what belongs to it).
+# The feature of an agent's hello that stands for scripts (`set_spec` and what belongs to it).
 SCRIPTS_FEATURE: Final = "scripts"
 # Grants in one message: 256 of them are some 20 KiB.
 GRANTS_MAX: Final = 256

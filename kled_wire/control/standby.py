@@ -18,7 +18,7 @@ from kled_wire.control import codec, messages
 from kled_wire.errors import ProtocolError
 
 KIND: Final = "reserve"
-# What an agent says in its hello when it knows the kind.
+# The feature of an agent's hello that stands for this kind.
 FEATURE: Final = "reserve"
 DIAL_MAX_BYTES: Final = 4096
 _LENGTH: Final = struct.Struct("!I")

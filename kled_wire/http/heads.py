@@ -20,14 +20,14 @@ from kled_wire.errors import (
 )
 
 STREAM_PROTOCOL = "kled-stream"
-# What asks for a kled-stream, and says yes to it (RFC 9110, section 7.8).
+# The headers that request a kled-stream and accept it (RFC 9110, section 7.8).
 UPGRADE = {"Connection": "Upgrade", "Upgrade": STREAM_PROTOCOL}
 HEAD_END = b"\r\n\r\n"
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _TOKEN = frozenset(_LETTERS + _LETTERS.upper() + "0123456789!#$%&'*+-.^_`|~")
 _CONTROLS = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
-# Whoever reads the second of these where another reads the first is steered by a stranger.
+# A stranger could steer a program that reads the first of two through one that reads the second.
 _ONCE = frozenset({"host", "content-length", "authorization", "upgrade"})
 _LENGTH_DIGITS = 15
 

@@ -23,7 +23,7 @@ from kled_wire.transport.blocks import keep_blocks
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
-# What is written before other tasks get their turn.
+# How many batches are written before other tasks run.
 _WRITE_TURN_BATCHES: Final = 4
 
 
@@ -94,7 +94,7 @@ class TransportDriver:
             await trio.sleep_until(dead_at)
         raise UnavailableError("transport_silent", "the transport is silent")
 
-    # What comes.
+    # Receiving.
 
     async def _read(self) -> None:
         if self._bare is None:
@@ -143,7 +143,7 @@ class TransportDriver:
         else:
             self.wake_in_time()
 
-    # What goes.
+    # Sending.
 
     def flush_nowait(self) -> None:
         """Give the transport what is due, as far as it takes it at once; the writer does more."""

@@ -42,7 +42,7 @@ SECRET_BYTES: Final = 32
 NONCE_BYTES: Final = 32
 MAC_BYTES: Final = 32
 DATA_MAX: Final = 256 * 1024
-# What is read at once where nothing is known of what comes.
+# The size of a read where the size of what comes is not known.
 READ_BYTES: Final = 256 * 1024
 REASON_MAX: Final = 1024
 OFFER_MAX: Final = 1024

@@ -16,8 +16,8 @@ ACK_DELAY_S: Final = 0.05
 # the window is not, the writer stands still until the time is up: so this grows step by step.
 ACK_EVERY_S: Final = 0.004
 ACK_BYTES_MAX: Final = WINDOW_MAX // 4
-# What may wait for the application: twice what a writer that keeps to its window (window.py) has
-# on its way. One that does not keep to it shall not fill our memory.
+# How many bytes may wait for the application: twice what a writer that respects its window
+# (window.py) has under way. A writer that does not shall not fill our memory.
 HELD_MAX: Final = 64 * 1024 * 1024
 
 

@@ -84,7 +84,7 @@ async def _keep(
                 return
             reason = exc.message
         else:
-            # It is over, or a direct path has it.
+            # The stream is over, or a direct path carries it.
             if direct.carrying:
                 notice.attached()
             await direct.wait_lost()

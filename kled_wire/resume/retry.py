@@ -34,8 +34,8 @@ _FINAL_CODES: Final = frozenset(
     }
 )
 
-# Of one connection, not of the stream: a head that was cut off or came too late, as from a client
-# that was suspended between connecting and asking, or an answer that some portal made up.
+# Faults of one connection, not of the stream: a head that was cut off or came too late, as from a
+# client that was suspended between connecting and asking, or an answer that a portal made up.
 _PASSING_CODES: Final = frozenset(
     {"head_timeout", "head_incomplete", "head_malformed", "head_too_large"}
 )

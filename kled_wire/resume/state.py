@@ -24,10 +24,10 @@ DEAD_S: Final = 15.0
 # On a direct path, which has the relay beside it to go back to.
 DIRECT_PING_S: Final = 2.0
 DIRECT_DEAD_S: Final = 6.0
-# What one call of `pieces` takes: enough for one large write, little enough that a keystroke
-# written meanwhile is not far behind.
+# The bytes that one call of `pieces` takes: enough for one large write, few enough that a keystroke
+# written meanwhile follows soon.
 BATCH_BYTES: Final = 256 * 1024
-# What the kernel may hold unsent (TCP_NOTSENT_LOWAT), for the same reason.
+# How much the kernel may hold unsent (TCP_NOTSENT_LOWAT), for the same reason.
 UNSENT_BYTES: Final = 128 * 1024
 # Pings beyond so many unanswered ones stay so: a peer that sends them and reads nothing shall not
 # fill our memory, and one that lives hears from us anyway.
@@ -176,7 +176,7 @@ class StreamState:
         try:
             return self._receive_frames(data, now)
         except ProtocolError:
-            # What was good before the fault does not reach the application.
+            # Bytes that arrived before the fault do not reach the application.
             self.inbox.received, self.inbox.ended_at = received, ended_at
             raise
 

@@ -18,7 +18,8 @@ from kled_wire.resume.state import StreamState
 from kled_wire.scheduling import TypingPriority, YieldBudget
 from kled_wire.transport.exclusive import Exclusive, check_size
 
-# What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.
+# Small pieces that arrive are joined into blocks of this size: an object for each byte would cost
+# much memory.
 _JOINED_BYTES: Final = 4096
 CLOSED: Final = "closed"
 
@@ -203,7 +204,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         try:
             self.state.attach(peer_position, trio.current_time(), direct=direct)
             self._driver = driver
-            # What the peer has says as much as an acknowledgement: there may be room now.
+            # The position that the peer reports is an acknowledgement: there may be room now.
             self._notify()
             await driver.run()
         finally:

@@ -18,7 +18,8 @@ WINDOW_MAX: Final = 32 * 1024 * 1024
 ASK_EVERY_S: Final = 0.1
 _FORGET_S: Final = 10.0
 _GAIN: Final = 2
-# What the two ends need to get their turn, beside the way itself: on a short way it is the most.
+# The time that the two ends need until they are scheduled, beside the round trip; on a short path
+# it is the larger part.
 _SLACK_S: Final = 0.004
 
 

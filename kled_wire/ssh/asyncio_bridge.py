@@ -25,7 +25,8 @@ class StreamTransport(asyncio.Transport):
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, priority: TypingPriority) -> None:
         super().__init__({"socket": getattr(getattr(stream, "socket", None), "_sock", None)})
-        # What was read ahead is given out first; after that the bare socket is the faster stream.
+        # Bytes that were read ahead are given out first; after that the bare socket is the faster
+        # stream.
         self._ahead = b""
         if isinstance(stream, PrefixedStream):
             self._ahead = stream.take_prefix()

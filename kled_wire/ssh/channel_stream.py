@@ -18,11 +18,11 @@ from kled_wire.ssh.window import bound_window
 from kled_wire.transport.exclusive import Exclusive, check_size
 from kled_wire.transport.pump import RefusableStream
 
-# What may wait here before the peer is told to stop.
+# How much may wait here before the peer is told to stop.
 BUFFER_BYTES: Final = 1024 * 1024
 # The usual packet. asyncssh cuts larger blocks itself, moving the rest of the block each time.
 _BLOCK_BYTES: Final = 32 * 1024
-# What a channel is opened with.
+# The options that a channel is opened with.
 OPTIONS: Final[Mapping[str, Any]] = {
     "encoding": None, "window": SSH_WINDOW_BYTES, "max_pktsize": SSH_PACKET_BYTES
 }  # fmt: skip

@@ -9,10 +9,10 @@ from typing import Final, Never
 
 import trio
 
-# What accept(2) says while the process or the machine has no more of something.
+# The errors of accept(2) when the process or the machine has run out of something.
 _USED_UP: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _AGAIN_S: Final = 0.1
-# It is said this often, for as long as it lasts.
+# How often the shortage is logged while it lasts.
 _SAID_EVERY_S: Final = 60.0
 
 

@@ -72,7 +72,7 @@ async def _hold(
                 problem = _refused()
                 reader.cancel_scope.cancel()
     except* trio_websocket.ConnectionRejected as group:
-        # It comes from the reader, which is why this nursery is there.
+        # The reader raises it, which is why this nursery is there.
         problem = _rejected(group.exceptions[0])
     except* (trio_websocket.HandshakeError, h11.ProtocolError, wsproto.utilities.ProtocolError):
         # trio-websocket answers a malformed response, which a client cannot, and its reader

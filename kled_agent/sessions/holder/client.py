@@ -26,7 +26,7 @@ from kled_wire.screenmodes import ScreenModes
 QUEUE_BYTES: Final = 4 * 1024
 CHUNK_BYTES: Final = 4 * 1024
 LAG_BYTES: Final = 1024 * 1024
-# Of what is current, how much is shown after a skip.
+# How much of the newest output a client gets after a skip.
 RECENT_BYTES: Final = 4 * 1024
 # Keys by which people stop a flood: interrupt, quit, suspend.
 _STOPPING: Final = (b"\x03", b"\x1c", b"\x1a")
@@ -42,7 +42,7 @@ class AttachedClient:
         self.read_only = False
         self.drawing = False
         self.closing = False
-        # What was asked for by ReadLog and not yet sent: from, to.
+        # The part of the log that ReadLog asked for and that is not sent yet: from, to.
         self.log: tuple[int, int] | None = None
         self.offset = 0
         self.columns = 0
@@ -68,7 +68,7 @@ class AttachedClient:
                 return True
             self._skip(ring, modes, name)
         while len(self.out) < QUEUE_BYTES and (data := ring.read(self.offset, CHUNK_BYTES)):
-            # What was given up meanwhile is not sent: `read` passes over it.
+            # Output that the ring has dropped meanwhile is not sent: `read` passes over it.
             self.offset = max(self.offset, ring.start) + len(data)
             self.out += encode(ScreenOutput(data))
         return False

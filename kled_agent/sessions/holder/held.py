@@ -13,7 +13,7 @@ from typing import Final
 
 from kled_agent.sessions.terminal import foreground, set_size, signal_group
 
-# Of one round's reads: keys that came meanwhile wait for so much output at most.
+# How much one round reads: a key that arrives meanwhile waits for this much output at most.
 ROUND_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 16 * 1024
 INPUT_BYTES: Final = 256 * 1024

@@ -51,7 +51,8 @@ class HolderLoop:
         wait_s = max(0.0, min(at for at, _ in self._timers) - time.monotonic())
         ready = self.selector.select(wait_s)
         for key, mask in sorted(ready, key=lambda pair: pair[0].fd == last):
-            # What was called before may have closed it, and the descriptor may be another's now.
+            # An earlier callback may have closed the descriptor, and its number may be in use
+            # again.
             known = self.selector.get_map().get(key.fd)
             if known is not None and known.fileobj == key.fileobj:
                 key.data(key.fileobj, mask)

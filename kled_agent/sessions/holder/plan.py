@@ -7,7 +7,7 @@ from typing import Final
 
 from kled_wire.screenmodes import ScreenModes
 
-# What is played again, of the main and of the alternate screen: about half a second's work.
+# The output that is replayed for the main and the alternate screen: about half a second's work.
 MAIN_BYTES: Final = 128 * 1024
 ALTERNATE_BYTES: Final = 192 * 1024
 Range = tuple[int, int]

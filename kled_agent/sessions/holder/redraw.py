@@ -69,7 +69,7 @@ def draw(
     """
     out = [b"\x1b[0m\x1b(B\x0f\x1b[r\x1b[?6l\x1b[?7h\x1b[4l"]
     main = _play(parts[0], drawn, shown, history=HISTORY_LINES)
-    # What the terminal shows now goes to its own scrollback.
+    # The current content of the client's terminal goes to its scrollback.
     out.append(b"\x1b[%d;1H" % shown[1] + b"\n" * shown[1] + b"\x1b[H\x1b[2J")
     out += [_line(line, main.columns) + b"\x1b[0m\r\n" for line in main.history]
     out.append(_picture(main))

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-# What clients that keep up are served from; twice as much may be held for a moment.
+# The newest output, from which clients that keep up are served; twice as much may be held for a
+# moment.
 TAIL_BYTES: Final = 256 * 1024
 
 

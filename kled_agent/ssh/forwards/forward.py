@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # How long what a client sent may take into its target after the connection's end.
 LAST_BYTES_S: Final = 30.0
 _BACKLOG: Final = 1024
-# What only root may listen on (ip(7)); we may be root where the user is not.
+# Ports that only root may listen on (ip(7)); the agent may be root where the user is not.
 _PRIVILEGED_PORTS: Final = 1024
 Dial = Callable[[], Awaitable[trio.SocketStream]]
 # Opens a channel to the client for an accepted connection; asyncssh's, for the asyncio side.

@@ -87,7 +87,7 @@ class UserSockets:
             self._control = ours
             task_status.started()
             try:
-                # It ends when it sees the end of its socket.
+                # The process ends when it sees the end of its socket.
                 await wait_child(process, self._children, ask_to_end=ours.close)
             finally:
                 self._control = None

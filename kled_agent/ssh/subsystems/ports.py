@@ -15,7 +15,7 @@ from kled_agent.ssh.subsystems.channel import SubsystemSession
 from kled_wire.eventlog import EventLog
 from kled_wire.ssh.subsystems import ReportedPort, encode_ports
 
-# What the kernel has no event for.
+# How often the ports are read: the kernel reports no event for them.
 EVERY_S: Final = 1.0
 
 

@@ -33,7 +33,7 @@ class UdpSession(SubsystemSession):
         self._lines = LineReader(REQUEST_BYTES)
         self._request = b""
         self._frames = DatagramReader()
-        # What has arrived and has not been sent on; more is dropped.
+        # Datagrams that have arrived and are not sent on yet; more are dropped.
         self._send, self._receive = trio.open_memory_channel[tuple[int, bytes]](FLOWS_MAX)
         self._asked = trio.Event()
         self._over = trio.CancelScope()

@@ -39,7 +39,7 @@ from kled_coord.workspaces.specs import Specs
 from kled_wire.errors import KledError
 from kled_wire.names import AgentId, WorkspaceId
 
-# In a state: its agents, and what the template notes.
+# What a state contains: its agents, and the notes of its template.
 _Found = tuple[Mapping[AgentId, AppliedAgent], Sequence[Mapping[str, Any]]]
 
 log = structlog.get_logger(__name__)

@@ -44,8 +44,8 @@ _SETTLED_S: Final = 10.0
 # When nothing has changed for so long, nobody is at work any more in a directory without a state.
 _FORGOTTEN_S: Final = 86400.0
 
-# Of a full disk, where neither the database nor Terraform could write a state, so much is kept
-# back: until the database refuses one. Larger than nearly all states.
+# Disk space that is kept for a state which neither the database nor Terraform can write because the
+# disk is full. It is given up when the database refuses a state. Nearly all states are smaller.
 RESERVE_FILE: Final = "reserve"
 _RESERVE_BYTES: Final = 2 << 20
 
@@ -77,7 +77,7 @@ class RunDirectories:
         self._directory = directory
         self._kept = kept
         self._open: set[Path] = set()
-        # What nobody is at work in any more, but whose state is not safe yet.
+        # Directories of runs that have ended, whose states are not saved yet.
         self._over: set[Path] = set()
         # What each directory of nobody here looked like, and since when: a file's time would be
         # compared with a clock that may have been set.

@@ -23,7 +23,7 @@ from kled_wire.control.agent_spec import (
 from kled_wire.errors import InputError
 from kled_wire.names import AgentId
 
-# One control message has to hold it (kled_wire/limits.py), with what else is in that.
+# A control message must hold the spec (kled_wire/limits.py) beside its other fields.
 _SPEC_MAX_BYTES: Final = 768 * 1024
 # Ways in that are shown where the template says nothing of them.
 _DISPLAY_APPS: Final = ("vscode", "web_terminal", "ssh_helper", "port_forwarding_helper")
@@ -207,5 +207,5 @@ def _merged(own: Mapping[str, str], variables: Iterable[Instance]) -> dict[str, 
         elif strategy == "prepend":
             value = ":".join([value, *parts])
         found[name] = value
-    # One that is null is one that is not said.
+    # An attribute that is null was not set in the template.
     return {**found, **{name: value for name, value in own.items() if value is not None}}

@@ -40,7 +40,7 @@ def _texts(state: Mapping[str, Any]) -> Iterator[str]:
 
 def _at(value: Any, path: tuple[Any, ...]) -> Any:
     for step in path:
-        # What has no type of its own is kept with its type.
+        # A value of a dynamic type is stored with its type.
         if isinstance(value, dict) and value.keys() == {"value", "type"} and step not in value:
             value = value["value"]
         try:

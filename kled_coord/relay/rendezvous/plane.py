@@ -126,7 +126,8 @@ class DataPlane:
             except UnavailableError as error:
                 if error.code != "agent_not_connected":
                     raise
-                # Of one that has ended for good more is known, and its client ends with it.
+                # If the agent's process has ended for good, this raises the reason, and the client
+                # gives up.
                 with trio.move_on_after(_ENDED_S):
                     await self._agent_wait.wait(workspace.id, caller.user_id, agent.name)
                 raise _not_connected(workspace.name, agent) from error

@@ -85,7 +85,7 @@ class StandbyConnections:
         try:
             with meeting.watch:
                 meeting.watch.deadline = trio.current_time() + IDLE_MAX_S
-                # An idle agent says nothing: whatever comes means that this one is spoilt.
+                # An idle agent sends nothing, so bytes mean that the connection cannot be used.
                 await stream.receive_some(1)
         except trio.BrokenResourceError:
             meeting.stream = None
@@ -132,5 +132,5 @@ class StandbyConnections:
     def _forget(self, agent_id: AgentId) -> None:
         agent = self._agents.get(agent_id)
         if agent is not None and not agent.idle and not agent.coming:
-            # What it was wanted for is said again at the next use.
+            # The next use of the workspace sets `wanted_until` again.
             del self._agents[agent_id]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kled_coord.masking import Mask
 
-# Of one value, as JSON.
+# The length of one value as JSON.
 VALUE_MAX: Final = 1000
 CHANGES_MAX: Final = 1000
 _ACTIONS: Final[Mapping[tuple[str, ...], str]] = {
@@ -24,7 +24,7 @@ _ACTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("create", "delete"): "replace",
     ("forget",): "forget",
 }
-# What ends a thing that is there.
+# Actions that destroy a resource.
 DESTROYING: Final = frozenset({"delete", "replace"})
 
 

@@ -25,7 +25,7 @@ from kled_coord.terraform.output.events import (
 Line = tuple[str, str]  # level and text
 
 _LEVELS: Final = {"warn": "warning", "error": "error", "debug": "debug", "trace": "debug"}
-# What is going to happen, happens and has happened to a resource.
+# The words for what will happen to a resource, is happening and has happened.
 _VERBS: Final = {
     "create": ("will be created", "creating", "created"),
     "read": ("will be read", "reading", "read"),

@@ -61,7 +61,7 @@ def _locate(path: str, override: str | None) -> tuple[str, tuple[str, ...]]:
         found = shutil.which(override, path=path)
         if found is None:
             raise _missing(f"the Terraform set, {override}, is not an executable file")
-        # It is run in other directories than this one.
+        # The binary is started in other working directories.
         found = str(Path(found).absolute())
         return ("tofu" if "tofu" in Path(found).name else "terraform"), (found,)
     for name in ("terraform", "tofu"):

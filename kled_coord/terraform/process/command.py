@@ -25,7 +25,7 @@ INITIALIZED_FILE = ".terraform/terraform.tfstate"
 # Where Terraform writes the state when the backend does not take it.
 ERRORED_STATE_FILE = "errored.tfstate"
 LOCK_TIMEOUT = "-lock-timeout=3s"  # a run that was just stopped gives its lock back in that time
-# What a machine's owner sets for every program: how to reach the outside and whom to trust there.
+# Variables that the machine's owner sets for every program: proxies and trusted certificates.
 INHERITED = (
     "PATH",
     "LANG",

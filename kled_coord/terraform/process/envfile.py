@@ -16,7 +16,7 @@ from kled_wire.errors import ConfigError
 
 MAX_BYTES: Final = 64 << 10
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# What the coordinator itself sets, for its own ends.
+# Variables that the coordinator sets itself.
 _OURS: Final = ("HOME", "TF_HTTP_PASSWORD", "TF_HTTP_USERNAME", "TF_REATTACH_PROVIDERS")
 
 

@@ -32,7 +32,8 @@ def render_values(values: Mapping[str, Value]) -> str:
 
 def _render(value: Value) -> str:
     if value.is_expression:
-        # In brackets lines may end anywhere; a comment ends before the closing one.
+        # Inside brackets a value may have several lines; the line end keeps a comment from
+        # swallowing the bracket.
         return f"(\n{value.text}\n)"
     return quoted(value.text)
 

@@ -15,7 +15,7 @@ from kled_wire.errors import InputError
 _TYPES: Final = ("kled_agent", "coder_agent")
 _ADDRESS: Final = re.compile(rf"(?:.*\.)?(?:{'|'.join(_TYPES)})\.[^.\[\]]+(?:\[.*\])?")
 _NAME_MAX: Final = 32
-# Of the provider `kled`, which has a default: a name that is not there yet is not known yet.
+# The name of an agent has a default in the provider `kled`: a missing name is not known yet.
 _NAMED: Final = "kled_agent"
 
 

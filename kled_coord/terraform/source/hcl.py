@@ -21,7 +21,7 @@ _TOKEN: Final = re.compile(
     rf"|(?P<word>{_IDENTIFIER})|(?P<quote>\")|(?P<newline>\n)|(?P<other>.)",
     re.DOTALL,
 )
-# In an expression inside a template only what may hide its closing brace matters.
+# Inside a template's expression only tokens that may hide the closing brace matter.
 _IN_CODE: Final = re.compile(rf"{_COMMENT}|(?P<heredoc>{_HEREDOC})|[\"{{}}]", re.DOTALL)
 # `$${` and `%%{` are text, `${` and `%{` begin an expression. A quoted string ends with its line.
 _IN_QUOTES: Final = re.compile(r"\\.|[$%]{2}\{|(?P<code>[$%]\{)|[\"\n]", re.DOTALL)
@@ -95,7 +95,7 @@ def exponents(text: str) -> Iterator[tuple[int, str]]:
     for token in _tokens(text):
         if token.start < read_to or not token.kind.isdecimal():
             continue
-        # What begins with such a digit as "²" is no number.
+        # A word that begins with a digit such as "²" is not a number.
         if found := _NUMBER.match(text, token.start):
             read_to = found.end()
             if found["exponent"]:
@@ -140,7 +140,7 @@ def _template_end(text: str, at: int, opened: str) -> int:
 
     `opened` is a quotation mark or the heredoc's marker. A heredoc ends before its last line's end.
     """
-    # What is open, outermost first: quotes, markers, and braces of expressions.
+    # The open quotes, markers and braces, the outermost first.
     stack = [opened]
     if opened != '"':
         at = _leave_at_marker(text, at, stack)

@@ -15,7 +15,7 @@ from kled_coord.terraform.source.hcl import HclBlock, literal
 
 _ADDRESS: Final = re.compile(r"(?:data\.)?([^\W\d][\w-]*)\.([^\W\d][\w-]*)")
 _PROVIDER: Final = re.compile(r"provider (?:\"?registry\.[\w.-]+/)?([\w-]+)/([\w-]+)")
-# What Terraform calls by another word than the block's, or by one label.
+# Blocks whose addresses in Terraform begin with another word, or have a single label.
 _BLOCKS: Final = {"module": "module", "output": "output", "var": "variable"}
 _INDEX: Final = re.compile(r"\[(?:\d+|\"(?:[^\"\\]|\\.)*\")\]")
 _MODULE: Final = re.compile(r"(?:lstat|stat|open) (\S+?):? ")

@@ -86,7 +86,7 @@ def open_tree(directory: Path) -> None:
     """Make every directory of it ours again, where it is not. Blocks."""
     with suppress(OSError):
         directory.chmod(0o700)
-    # From the top: what was closed is listed only once it is open.
+    # Directories are opened from the top down: a closed one can be listed only when it is open.
     for path, names, _ in os.walk(directory):
         for inner in (Path(path, name) for name in names):
             with suppress(OSError):

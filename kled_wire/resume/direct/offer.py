@@ -21,14 +21,14 @@ from kled_wire.hosts import bracketed
 from kled_wire.resume.frames import OFFER_MAX
 
 CANDIDATES_MAX: Final = 16
-# What a client dials at most of one offer.
+# How many addresses of one offer a client dials.
 DIALED_MAX: Final = 8
 # Below are the system's services, which no agent listens on.
 PORT_MIN: Final = 1024
 NOWHERE: Final = "-"
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-# What one's own network is made of: RFC 1918, RFC 4193.
+# The addresses of private networks: RFC 1918, RFC 4193.
 _PRIVATE: Final = tuple(
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")

@@ -31,8 +31,8 @@ ATTEMPT_S: Final = 4.0
 # How long a found path waits for the relay to have been greeted to the end.
 TURN_S: Final = 5.0
 BACKOFF: Final = Backoff(first_s=1.0, cap_s=60.0)
-# From the first attempt with an offer to that with another; from any attempt to the next where the
-# network has changed.
+# The least time from the first attempt with one offer to that with another, and between attempts
+# where the network has changed.
 OFFER_PACE_S: Final = 5.0
 NETWORK_PACE_S: Final = 1.0
 # Changes of the network come in bursts.
@@ -115,7 +115,7 @@ class Paths:
         """
         return bool(self._on or self._failures or not self._candidates)
 
-    # What has happened.
+    # Events.
 
     def offered(self, payload: bytes, now: float) -> None:
         """The agent says where it can be reached."""
@@ -180,7 +180,7 @@ class Paths:
         # Never nothing, as full jitter might be: many tries in a row say no more than one.
         return BACKOFF.ceiling(failures) * (0.5 + self._random() / 2)
 
-    # What to say of it.
+    # The report.
 
     def report(self) -> PathReport:
         """Which path is in use, and why not a direct one."""
