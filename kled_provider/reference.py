@@ -47,7 +47,7 @@ def _row(attribute: Attribute) -> str:
     words = "required" if attribute.required else "optional" if attribute.optional else "computed"
     marks = [words]
     marks += ["sensitive"] * attribute.sensitive + ["write-only"] * attribute.write_only
-    # One that is the machine's own is described in words.
+    # A default that the machine decides is described in words.
     if attribute.default is not None and "by default" not in attribute.description:
         shown = str(attribute.default).lower() if attribute.default in (True, False) else None
         marks.append(f"default `{shown or attribute.default}`")

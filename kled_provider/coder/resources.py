@@ -85,7 +85,7 @@ def _app_schema() -> Schema:
         optional("name", "As display_name."),
         optional("relative_path", "The opposite of subdomain.", BOOL),
     )
-    # What says the opposite must not have a default that contradicts it.
+    # An attribute that means the opposite must not have a default that contradicts this one.
     plain = (
         optional(a.name, a.description, a.type) if a.name == "subdomain" else a for a in attributes
     )

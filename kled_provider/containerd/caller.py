@@ -101,7 +101,8 @@ class ContainerdCaller:
         async with self._dialling:
             if self._client is not None and self._client.is_open:
                 return self._client
-            # Who had waited for the lock has it, also where all of us are cancelled meanwhile.
+            # A task that waited for the lock has it now, even if all of this was cancelled
+            # meanwhile.
             await trio.lowlevel.checkpoint_if_cancelled()
             if self._nursery is None:
                 raise RuntimeError("a call outside of ContainerdCaller.serve")

@@ -15,10 +15,11 @@ from kled_provider.grpc.status import GrpcError, GrpcStatus
 
 _SERVICE = "/containerd.services.content.v1.Content/"
 _STAT, _WRITE, _COMMIT = 0, 1, 2
-# What containerd says of a write whose name another has (plugins/content/local/locks.go).
+# The words of containerd's error when another write has the name (plugins/content/local/locks.go).
 _LOCKED = " locked for "
 _LOCKED_S = 0.1
-# What is read into memory: manifests and configurations. The registry's limit for one is 4 MiB.
+# The limit of a document that is read into memory: a manifest or a configuration. A registry's
+# limit for one is 4 MiB.
 MAX_DOCUMENT_BYTES = 8 << 20
 
 

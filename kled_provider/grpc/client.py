@@ -78,7 +78,7 @@ class GrpcClient:
         call = self._calls.get(getattr(event, "stream_id", None) or 0)
         match event:
             case h2.events.DataReceived(stream_id=number) if call is None:
-                # Of a call that was left: the window of the connection is everybody's.
+                # The data is of a call that was left: all calls share the window of the connection.
                 self._connection.h2.acknowledge_received_data(event.flow_controlled_length, number)
             case h2.events.DataReceived(data=data) if call is not None:
                 call.take_data(data, event.flow_controlled_length)

@@ -21,7 +21,7 @@ class HttpConnection:
 
     def __init__(self, stream: trio.abc.Stream, *, is_client: bool) -> None:
         self.is_open = True
-        # What is sent is made here, of a few names in lower case: h2 need not look at it again.
+        # Headers that are sent are made here, of a few names in lower case: h2 need not check them.
         config = h2.config.H2Configuration(
             client_side=is_client,
             header_encoding="utf-8",

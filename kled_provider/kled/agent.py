@@ -191,7 +191,7 @@ class AgentResource(Resource):
         was written for Coder was not.
         """
         shown = variables(values["env"]) if self.identity else {}
-        # What names other variables only the agent knows how to fill in.
+        # A value that names other variables is left out: only the agent can fill it in.
         shown = {name: value for name, value in shown.items() if "$" not in value}
         return await _init_script(context, {**values, "env": shown})
 
@@ -244,7 +244,7 @@ def init_script(access_url: str, directory: str | None, env: dict[str, str]) -> 
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(exports.items())),
     ]
     if directory:
-        # As its sessions see it. What starts at a machine's boot has no HOME.
+        # The environment that sessions see. A program that starts at boot has no HOME.
         lines += [
             'home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}',
             'cd "${home:-/}"',

@@ -40,7 +40,8 @@ def _cron_field(one: str) -> str:
     return rf"{part}(?:,{part})*"
 
 
-# As the agent reads it (kled_agent/scripts/cron.py), which alone knows when such a time comes.
+# The grammar that the agent reads (kled_agent/scripts/cron.py); only the agent knows when such a
+# time comes.
 _SIXTY = _cron_field("[0-5]?[0-9]")
 _CRON_FIELDS = (
     _SIXTY,

@@ -141,7 +141,7 @@ class PluginService:
 
     async def _plan(self, request: Fields) -> bytes:
         resource, kept = self._provider.resource(request.text(1)), request.blob(5)
-        # What Terraform proposes we make ourselves, of the configuration.
+        # The proposed state of Terraform is not used: it is made here, from the configuration.
         if decode_value(request.blob(3)) is None:  # destroy: there is nothing to plan
             return protobuf.message(1, encode_value(None)) + protobuf.blob(3, kept)
         prior = decode_object(request.blob(2), resource.schema)

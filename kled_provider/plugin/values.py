@@ -36,8 +36,8 @@ _PRIMITIVES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "bool": bool,
     "number": (int, float, Decimal),
 }
-# What 64 bits hold. Terraform's numbers have no end, and one of a thousand million digits is
-# written in ten characters.
+# The range of 64 bits. Terraform's numbers have no limit, and ten characters can stand for a number
+# of a thousand million digits.
 _NUMBER_MAX: Final = 1 << 63
 _ENCODED_UNKNOWN = msgpack.ExtType(0, b"\x00")
 

@@ -27,7 +27,7 @@ FACT_TOLD: Final = "touched"
 # The same of one that keeps what it changes for `undo`, where it is asked to.
 FACT_KEEPS: Final = "keeps_attributes"
 USER_XATTRS: Final = b"user."
-# Whoever may write these decides who may do what: they need root at both ends (xattr(7), acl(5)).
+# These attributes decide who may do what, so they need root at both ends (xattr(7), acl(5)).
 _ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
 ROOT_XATTRS: Final = (b"security.", *_ACLS)
 # The kernel's limits are 255 and 64 KiB (xattr(7)); of one file no more than this is brought over.
@@ -66,7 +66,7 @@ class AttributeWish:
 
 NOTHING: Final = AttributeWish()
 _MARK_BYTES: Final = 16
-# In place of the digest of a side: whatever it has, and nothing that it could have.
+# Stands in place of a side's digest for any value; no digest equals it.
 _PLACED: Final = bytes(_MARK_BYTES)
 _OTHER: Final = b"\xff" * _MARK_BYTES
 

@@ -49,7 +49,7 @@ class Conflict(NamedTuple):
     path: bytes
     reason: str
     is_problem: bool = False
-    # Whose it is, where it is one side's.
+    # The side of the path, where it is on one side alone.
     side: SyncSide | None = None
 
 

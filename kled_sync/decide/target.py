@@ -15,7 +15,7 @@ class CpWish:
     source: bytes
     destination: bytes
     names: frozenset[bytes] = frozenset()
-    # Of these what a link leads to is meant, not the link.
+    # For links among these, the target of the link is meant, not the link.
     followed: frozenset[bytes] = frozenset()
     recurse: bool = False
     # Whether the destination must be a directory.

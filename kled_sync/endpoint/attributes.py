@@ -60,7 +60,7 @@ def _change(holding: HeldRoot, message: SetAttributes) -> AttributesSet:
         if known is None or before is None or after is None:
             continue
         if known.is_sure and known.is_still(before) and before.st_mtime_ns == after.st_mtime_ns:
-            # It is no news: the content is what it was.
+            # The change is not reported: the content stayed the same.
             entry = known.entry.with_mode(stat.S_IMODE(after.st_mode))
             holding.memory.put(change.path, seen(entry, after))
     if holding.kept is not None:

@@ -11,8 +11,8 @@ from kled_sync.files.reading.chunk_store import ChunkList, KnownChunks
 from kled_sync.files.reading.chunking import Chunk, chunks_of
 from kled_sync.wire import contents
 
-# Of new chunks in one block: an endpoint looks at what is urgent after each, and in the session's
-# process each takes as long as to copy half of it.
+# How many bytes of new chunks one block has: an endpoint checks for urgent requests after each
+# block, and in the session's process each block takes as long as to copy half of it.
 _NEW_BYTES: Final = 512 * 1024
 _COPIED_BYTES_MAX: Final = 1024 * 1024
 

@@ -30,13 +30,14 @@ from kled_sync.wire.filled import FILES_MAX, NO_FILES, filled, parse_files
 from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
 
-# So few files are made durable one by one: a `syncfs` also writes what everybody else wrote.
+# Up to so many files are made durable one by one: a `syncfs` also writes what all other programs
+# wrote.
 _FEW: Final = 8
 _STEP: Final = 100
-# What is left free, so that whoever else writes there is not the first to meet a full disk.
+# The space that is left free, so that other programs do not meet a full disk first.
 _RESERVE_BYTES: Final = 32 * 1024 * 1024
 _DO: Final[dict[object, Do]] = {do.value: do for do in Do}
-# Of an operation, and of one with files.
+# The length of an operation's row, without and with files.
 _ROW_LENGTHS: Final = (5, 7)
 _STAGED_HERE: Final = frozenset({Do.REUSE, Do.HARD_LINK})
 

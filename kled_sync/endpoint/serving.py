@@ -55,7 +55,7 @@ class SyncEndpoint:
         self._opened = threading.Event()
         self._holding: HeldRoot | None = None
         self._base: Root | None = None
-        # By the reading thread alone, until they are whole.
+        # Used by the reading thread alone, until the jobs are whole.
         self._arriving: dict[int, PlacingJob] = {}
         self._urgent: deque[Work] = deque()
         self._bulk: deque[Work] = deque()

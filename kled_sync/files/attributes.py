@@ -114,7 +114,7 @@ def _set(descriptor: int, change: AttributesToSet, uid: int, gid: int) -> Iterat
     if mode == KEEP or mode == stat.S_IMODE(found.st_mode):
         return
     if not owned:
-        # It is still another's: as that it must not run.
+        # The file still belongs to another user, as whom it must not run.
         mode &= ~(stat.S_ISUID | stat.S_ISGID)
     os.fchmod(descriptor, mode)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:

@@ -18,7 +18,7 @@ from kled_sync.files.root import Root
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ProtocolError
 
-# What its owner needs to make, rename and remove names in a directory.
+# The permissions that the owner needs to make, rename and remove names in a directory.
 _WRITABLE: Final = stat.S_IWUSR | stat.S_IXUSR
 
 

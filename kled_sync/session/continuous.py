@@ -39,7 +39,8 @@ from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
 from kled_wire.errors import NotFoundError
 
-# So much is carried out before anything else is looked at; more goes on beside.
+# Up to so many actions are carried out before anything else is looked at; more go on in the
+# background.
 _SMALL_ACTIONS: Final = 100
 _SMALL_BYTES: Final = 4 * 1024 * 1024
 # After a burst there is more to come: looking less often then is quicker.
@@ -48,7 +49,7 @@ _BURST_PAUSE_S: Final = 0.15
 # Between looks at everything, by how a side notices changes; more often where it says why not.
 _SWEEP_S: Final = {"inotify": 120.0, "fanotify": 120.0, "hints": 30.0}
 _SWEEP_UNWATCHED_S: Final = 10.0
-# What tells of every change.
+# The watchers that report every change.
 _TOLD: Final = frozenset({"inotify", "fanotify"})
 _FLUSH_ROUNDS: Final = 50
 _SHARED_PART_MIN: Final = 0.1

@@ -120,7 +120,7 @@ class CpSync(OneSync):
             words = root.tail.decode("utf-8", "replace")
             raise KledError("copy_failed", f"{alpha.peer.name}: {words}")
         source = alpha.tree.children(ROOT)
-        # What a workspace lists is not believed: scp had holes of this kind.
+        # The list of a workspace is not trusted: scp had holes of this kind.
         if not source.keys() <= self._cp.names:
             raise ProtocolError("sync_message_refused", "names that were not asked for")
         for name in sorted(self._cp.names):

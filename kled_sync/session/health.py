@@ -10,7 +10,7 @@ from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.transfers.transfer import AGAIN, Failure
 from kled_sync.tree.paths import split
 
-# What changes while it is brought over is tried again so often, then with the next change.
+# A file that changes while it is copied is tried again so often, then with the next change.
 _TRIES_MAX: Final = 5
 
 
@@ -20,7 +20,7 @@ class Health:
 
     conflicts: dict[bytes, str] = field(default_factory=dict)
     problems: dict[bytes, str] = field(default_factory=dict)
-    # Those of the problems for which the two sides are not the same.
+    # The paths of problems for which the two sides differ.
     lacking: set[bytes] = field(default_factory=set)
     # Why a path has other attributes on the two sides, and whether that is a conflict.
     attributes: dict[bytes, tuple[str, bool]] = field(default_factory=dict)

@@ -77,7 +77,7 @@ class Result:
     changes: int = 0
     # Those of the changes that brought a file.
     files: int = 0
-    # What went over the wire, in both directions.
+    # Bytes that went over the wire, in both directions.
     wire_bytes: int = 0
 
     def add(self, part: CarriedOut) -> None:

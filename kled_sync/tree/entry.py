@@ -15,7 +15,7 @@ from kled_sync.tree.packed import PackableEntry
 from kled_wire.errors import ProtocolError
 
 _HEAD: Final = struct.Struct(">BHqQ")
-# What comes before the content's identity.
+# The bytes before the content's identity.
 HEAD_BYTES: Final = _HEAD.size
 DIGEST_BYTES: Final = 32
 HASHED_FILE_BYTES: Final = _HEAD.size + DIGEST_BYTES

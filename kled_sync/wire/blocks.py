@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"kled-sync/1\n"
 HEAD: Final = struct.Struct(">BBIII")
-# What a sender puts into one block, and what a receiver takes.
+# The most that a sender puts into one block, and that a receiver takes.
 BLOCK_BYTES: Final = 256 * 1024
 BLOCK_BYTES_MAX: Final = 2 * 1024 * 1024
 # A directory of half a million files is listed in one message.
@@ -27,7 +27,7 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 CONTROL: Final = 0
 DATA: Final = 1
 _ZSTD: Final = 1
-# What is read at once: as much as stays in a processor's cache until it is written again.
+# The size of a read: it stays in a processor's cache until it is written again.
 _PIECE_BYTES: Final = 256 * 1024
 # To copy fewer bytes than this takes less time than a call of splice(2).
 _UNCOPIED_BYTES: Final = 16 * 1024

@@ -17,7 +17,7 @@ from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import are_plain_names, check_path
 from kled_wire.errors import ProtocolError
 
-# In one job, so that a peer does not choose our memory.
+# The limit of one job, so that a peer does not choose our memory.
 FILES_MAX: Final = 1000
 # A file of this size or more is requested by itself. The limit is below that of files sent in
 # chunks, so that most files that grow meanwhile are still sent in one piece.

@@ -56,7 +56,7 @@ class RootOpened:
     request: int
     root: bytes
     facts: dict[str, Any]
-    # What is staged of large files already: path, bytes, their blake3.
+    # The parts of large files that are staged already: path, bytes, blake3.
     partial: Rows
 
 

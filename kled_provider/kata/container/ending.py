@@ -32,12 +32,12 @@ from kled_provider.kata.output.keeping import outputs_of
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kled.processes.ending import last_lines
 
-# What is started again each time is told as ended when it has ended so often.
+# A container that is restarted each time is reported as ended after so many ends.
 _ENDS_OF_KEPT: Final = 3
 AGENT_ENDED: Final = re.compile(rb"kled-init: agent: exit code (\d{1,3}), end (\d{1,9}) in a row;")
 _LINE_BYTES: Final = 256
 _READ_BYTES: Final = 64 << 10
-# What was printed last comes by a FIFO and the process that writes the log.
+# How long the last output may take through the FIFO and the process that writes the log.
 _OUTPUT_S: Final = 1.0
 _LOOK_AGAIN_S: Final = 0.05
 _MIB: Final = 1 << 20

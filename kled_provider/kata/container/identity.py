@@ -23,7 +23,7 @@ FINGERPRINT_LABEL: Final = "kled.dev/fingerprint"
 ADDRESSES_LABEL: Final = "kled.dev/addresses"
 AGENT_LABEL: Final = "kled.dev/agent"
 STOP_LABEL: Final = "kled.dev/stop-signal"  # the image's own
-# What containerd's restart monitor looks at (runtime/restart/restart.go).
+# The label that containerd's restart monitor reads (runtime/restart/restart.go).
 RESTART_LABEL: Final = "containerd.io/restart.status"
 POLICY_LABEL: Final = "containerd.io/restart.policy"
 LOG_LABEL: Final = "containerd.io/restart.loguri"
@@ -31,7 +31,7 @@ _DIGEST_CHARACTERS: Final = 12
 _MARK: Final = re.compile(r"[0-9a-f]{1,16}")
 # A shim's socket lies below a directory of the id, and such a path has 107 bytes at most.
 _NAME_CHARACTERS: Final = 32
-# What may change in a container that stays.
+# The attributes that may change while the container stays.
 _CHANGEABLE: Final = ("labels", "restart", "must_run", "stop_signal", "stop_timeout", "timeouts")
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-# What the last argument is of a shim's program that does one thing for containerd, and ends.
+# The last argument of a shim's program that does one thing for containerd and then ends.
 _ACTIONS: Final = ("start", "delete")
 _ENDED_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.02

@@ -50,7 +50,7 @@ class ContainerPlace:
             yield
         except BaseException:
             with trio.move_on_after(CLEAN_UP_S, shield=True):
-                # What cannot be taken away now is told by what failed first, and removed by the
+                # The first error is the one to report; what cannot be removed now is removed by the
                 # next create.
                 with suppress(HostError, OSError):
                     await self.clear(signal.SIGKILL, 0)

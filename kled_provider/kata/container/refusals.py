@@ -35,7 +35,7 @@ _KNOWN: Final[tuple[tuple[str, str, Path], ...]] = (
      r"(no such file( or directory)?|permission denied|is a directory)(: unknown)?$"),
      "The command cannot be started", ("command",)),
 )  # fmt: skip
-# By their numbers in Linux (asm-generic/resource.h).
+# The limits, each at the index that is its number in Linux (asm-generic/resource.h).
 _RLIMITS: Final = (
     "cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks",
     "sigpending", "msgqueue", "nice", "rtprio", "rttime",

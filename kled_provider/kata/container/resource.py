@@ -59,7 +59,7 @@ _FIXED_SIZE: Final = replace(
         for a in KATA_CONTAINER.attributes
     ),
 )
-# What was found out when the container was made, and since.
+# Labels of facts that were found out when the container was made, or since.
 _KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL, STOP_LABEL, OOM_LABEL)
 _MARK_BYTES: Final = 3
 _CREATE_S: Final = 600

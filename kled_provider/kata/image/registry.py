@@ -88,13 +88,13 @@ class RemoteRepository:
         url = f"{self._base}/{kind}/{blob.digest}"
         for attempt in range(_TRIES):
             headers = {"accept": _ACCEPT if kind == "manifests" else "*/*"}
-            # What is compressed on the way has other offsets than what is stored.
+            # A compressed transfer has other offsets than the stored blob.
             headers["accept-encoding"] = "identity"
             if offset:
                 headers["range"] = f"bytes={offset}-"
             try:
                 async with self._get(url, headers) as answer:
-                    # One that knows no ranges sends it all again.
+                    # A registry that does not know ranges sends the whole blob again.
                     skip = 0 if answer.status_code == 206 else offset
                     async for piece in answer.aiter_raw():
                         fresh = piece[skip:]

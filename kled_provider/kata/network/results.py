@@ -109,7 +109,7 @@ def is_of_something_gone(error: NetworkError) -> bool:
     return any(words in error.message for words in _GONE)
 
 
-# What iptables says of chains and rules, as nf_tables and as legacy.
+# The messages of iptables about missing chains and rules, of its nf_tables and legacy variants.
 _GONE = ("does not exist", "No chain/target/match by that name", "does a matching rule exist")
 # Sentences of the plugins of containernetworking (plugins/ipam/host-local/backend/allocator,
 # plugins/meta/portmap), and what they mean.

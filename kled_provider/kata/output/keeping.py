@@ -16,7 +16,7 @@ from kled_provider.kled.processes.launcher import write_record
 
 DEFAULT_MAX_BYTES = 10 << 20
 DEFAULT_FILES = 3
-# One that ends, or that a newer program replaces, is started anew at once.
+# A process that ends, or that a newer program replaces, is started again at once.
 _ATTEMPTS = 5
 
 

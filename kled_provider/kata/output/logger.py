@@ -273,7 +273,8 @@ def main() -> None:
     # Two for each container: the usual 1024 would be enough for 500.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Of both: whichever is told to end, it is the one that works that ends, and the other with it.
+    # One pipe for both processes: whichever is told to end, the one that works ends, and the other
+    # with it.
     ending, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGTERM, lambda *_: os.write(told, b"\0"))
     listener.setblocking(False)

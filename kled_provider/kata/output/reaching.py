@@ -20,7 +20,7 @@ from kled_provider.kata.output import logger
 from kled_provider.locks import hold_lock
 
 SOCKET: Final = "logger.sock"
-# What it does for one request is a few system calls; a disk that hangs is what takes longer.
+# A request takes the process a few system calls; only a disk that hangs takes longer.
 _ANSWER_S: Final = 30.0
 _ANSWER_BYTES: Final = 4096
 _BACKLOG: Final = 128
@@ -62,7 +62,7 @@ async def start(directory: Path) -> None:
     It opens at once what has a record in `directory`. Once begun it is not cancelled half way.
     """
     async with hold_lock(directory / "logger.lock", look_again_s=_LOOK_AGAIN_S):
-        # That somebody listens is not enough: one that was killed does so for a moment still.
+        # An open socket is not enough: a process that was killed still listens for a moment.
         if await ask(directory, "here", ""):
             return
         with trio.CancelScope(shield=True), socket.socket(socket.AF_UNIX) as listener:

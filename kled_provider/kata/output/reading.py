@@ -16,7 +16,7 @@ from kled_provider.kata.output.keeping import outputs_of, read_end
 from kled_provider.kata.owner.file import OwnerFile, OwnerFileError
 from kled_provider.kata.owner.loading import load_owner_file
 
-# As long as whoever asks is made to wait; nothing tells that something was printed.
+# How long a request waits for output; no event reports that something was printed.
 FOLLOW_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.1
 

@@ -42,7 +42,8 @@ def _read(path: str) -> str:
     try:
         found = os.fstat(descriptor)
         _refuse_others(found)
-        # As much as there is: to make room for the largest file costs more than all else here.
+        # Reads no more than the file has: a buffer for the largest file would cost more than all
+        # else here.
         data = os.read(descriptor, min(found.st_size, FILE_BYTES) + 1)
     finally:
         os.close(descriptor)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from kled_provider.kata.owner.file import OwnerFileError
 
 _T = TypeVar("_T")
-# What the names of handlers, places and so on look like.
+# The form of names of handlers, places and so on.
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 

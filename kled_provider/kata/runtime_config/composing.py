@@ -117,7 +117,7 @@ def _judge(
     yield from _names(values, owner)
     yield from _dangers(owner, below, given)
     for problem in (*key_problems(merged.tables), *problems(merged.hypervisor, merged.tables)):
-        # What the base says and has no effect is its owner's business.
+        # A setting of the base that has no effect is the concern of the base's owner.
         if _given_place(problem, given) or not problem.is_warning:
             yield diagnose(problem, values, given)
 

@@ -27,8 +27,8 @@ class Risk(enum.Enum):
     """What a template could do with a free choice of the value."""
 
     NONE = "none"
-    # It names a program, a file, a socket or an argument of one, or confines the VMM less: that may
-    # mean root on the host, so only values that the owner's file lists.
+    # The value names a program, a file, a socket or an argument of one, or confines the VMM less.
+    # That may mean root on the host, so only values that the owner's file lists are allowed.
     HOST = "host"
 
 

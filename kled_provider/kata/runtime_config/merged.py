@@ -10,7 +10,7 @@ from kled_provider.kata.runtime_config.keys import CLH, DRAGONBALL, FIRECRACKER,
 Place = tuple[str, str]
 H, F, A, M, R = "hypervisor", "hypervisor.factory", "agent", "agent.mem_agent", "runtime"
 
-# What Kata takes where a key is absent, for keys whose rules ask.
+# The value that Kata uses where a key is absent, for keys that a rule reads.
 DEFAULTS: Final[Mapping[Place, Any]] = {
     (A, "dial_timeout_ms"): 10,
     (A, "reconnect_timeout_ms"): 3000,

@@ -120,7 +120,7 @@ SHARED_MOUNT_KEYS: tuple[Key, ...] = (
     text("dst_path", "Path there."),
 )
 
-# By the name of the block in a template, dotted: the keys that may stand in it.
+# By the dotted name of a template's block: the keys that it may have.
 TABLES: Mapping[str, tuple[Key, ...]] = {
     "hypervisor": HYPERVISOR_KEYS,
     "hypervisor.factory": FACTORY_KEYS,
@@ -130,7 +130,7 @@ TABLES: Mapping[str, tuple[Key, ...]] = {
     "runtime": RUNTIME_KEYS,
     "runtime.shared_mounts": SHARED_MOUNT_KEYS,
 }
-# Those of them that may stand several times.
+# The blocks that may occur several times.
 REPEATED = frozenset({"hypervisor.guest_extension_images", "runtime.shared_mounts"})
 
 

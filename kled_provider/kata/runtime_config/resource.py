@@ -37,7 +37,7 @@ from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.values import UNKNOWN, Values, conform_object, is_known
 
-# What a template says, which the record of the file keeps.
+# The attributes that a template sets, which the record of the file keeps.
 _SAID = ("name", "base", "form", "extra_toml", "hypervisor", "agent", "runtime")
 
 

@@ -82,7 +82,7 @@ def _not_for(merged: Merged) -> Iterator[Problem]:
                 continue
             why = key.without.get(kind, f"it does nothing with {kind}")
             sentence = f"Leave {key.name} out, or choose another hypervisor: {why}."
-            # What the shipped file has, and does nothing, is no mistake of a template.
+            # A setting of the shipped file that has no effect is not a mistake of the template.
             is_warning = kind not in key.without
             yield Problem(table=name, key=key.name, sentence=sentence, is_warning=is_warning)
 
@@ -218,7 +218,7 @@ def _needs(merged: Merged) -> Iterator[Problem]:
                 )
 
 
-# Of two keys that are both on, Kata refuses the second.
+# Where both keys of a pair are on, Kata refuses the second.
 _EXCLUSIVE: Final = (
     ((H, "image"), (H, "initrd"), "The guest boots from an image or from an initrd: set one."),
     (

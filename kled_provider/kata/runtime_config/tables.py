@@ -16,12 +16,13 @@ from kled_provider.kata.runtime_config.keys import HYPERVISORS
 from kled_provider.kata.runtime_config.other_keys import REPEATED, TABLES
 
 Toml = dict[str, Any]
-# By the name of a table (other_keys.TABLES): its values by key; a list of them where it repeats.
+# By the name of a table (other_keys.TABLES): its values by key, or a list of such where the table
+# repeats.
 Tables = dict[str, Any]
 
 AGENT_NAME = "kata"
 RUNTIME_NAME = "virt_container"
-# What says which tables count; a template cannot set them.
+# The keys that say which tables count; a template cannot set them.
 _NAMES = ("name", "hypervisor_name", "agent_name")
 # An older name of a key, as the shipped files have it, and ours.
 _ALIASES = {"mem_agent_enable": "enable"}

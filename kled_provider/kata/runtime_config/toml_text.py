@@ -12,7 +12,7 @@ from datetime import date, time
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-# What a basic string must escape, besides other control codes.
+# The characters that a basic string must escape, besides other control codes.
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

@@ -41,7 +41,7 @@ from kled_provider.plugin.private import Replacements
 from kled_provider.plugin.serving import serve_provider_connection
 
 _FIRST_LINE_S: Final = 10.0
-# As long as an operation whose Terraform has died may go on (grpc.server.GRACE_AFTER_EOF_S).
+# How long an operation whose Terraform has died may go on (grpc.server.GRACE_AFTER_EOF_S).
 _AFTER_RUN_S: Final = 30.0
 _MAX_OUTPUT_BYTES: Final = 4 << 20
 

@@ -170,7 +170,7 @@ async def _copy(source: trio.abc.Stream, target: trio.abc.Stream) -> None:
         if isinstance(target, trio.SocketStream):
             await target.send_eof()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        # One side is gone: so is the other.
+        # One side is gone, so the other is closed too.
         await trio.aclose_forcefully(source)
         await trio.aclose_forcefully(target)
 

@@ -13,7 +13,7 @@ from kled_provider.kata.volume.stored import VolumeError
 from kled_provider.kata.volume.tree import TreeError
 from kled_provider.plugin.diagnostics import DiagnosticError, Path
 
-# What only a disk that is written says, and never one that is read.
+# Errors of a write alone, never of a read.
 _OF_WRITING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 

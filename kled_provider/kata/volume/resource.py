@@ -112,7 +112,8 @@ class VolumeResource(Resource):
                 volume = _existing(store, planned, workspace, owner)
                 if volume is not None:
                     return _keep(store, volume, context, planned, workspace)
-            # It may take minutes: others wait for the lock of all, and nobody for this one's.
+            # This may take minutes: others wait for the lock of all volumes, but nobody waits for
+            # this volume's.
             volume = _new(settings, planned, workspace, owner)
             async with hold_lock(volume.lock):
                 try:

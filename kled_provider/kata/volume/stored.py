@@ -207,7 +207,7 @@ def remove_directory(volume: StoredVolume) -> None:
     if volume.data.is_dir():
         volume.data.rename(doomed)
     if doomed.is_dir():
-        # It never follows links below a directory that is nobody's but root's.
+        # rmtree follows no links; only root may write in the directory above.
         shutil.rmtree(doomed)
 
 

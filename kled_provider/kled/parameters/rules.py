@@ -20,7 +20,7 @@ TYPES: Final = ("string", "number", "bool", "list(string)")
 OPTIONS_MAX: Final = 64
 MONOTONIC: Final = ("increasing", "decreasing")
 
-# By type: the forms without options and with them, the default ones first.
+# By type: the forms without options, and those with options; the first is the default.
 FORMS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "string": (("input", "textarea"), ("radio", "dropdown")),
     "number": (("input", "slider"), ("radio", "dropdown")),
@@ -32,7 +32,7 @@ FORM_TYPES: Final = (
     "error",
 )
 _ERROR_FORM: Final = "error"
-# As Terraform reads one, and within what it holds: Decimal would also take "1_000", " 1" and more.
+# A number in Terraform's notation and range: Decimal would also take "1_000", " 1" and more.
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 _TRUE_OR_FALSE: Final = ("true", "false")

@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-# What a group is told to end by, or an agent to hand over.
+# Signals that end a group, or tell an agent to hand over.
 _FOR_THE_PROGRAM = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -111,7 +111,7 @@ def _become(job: dict[str, Any]) -> None:
     os.umask(0o022)
     argv = job["argv"]
     if job["wrapper"]:
-        # They reach the whole group. The wrapper would end, and the program with it, at once.
+        # The signals reach the whole group, and the wrapper would end at once, with the program.
         for number in _FOR_THE_PROGRAM:
             signal.signal(number, signal.SIG_IGN)
         argv = [*job["wrapper"], sys.executable, "-I", "-S", "-c", _INSIDE, *argv]
@@ -150,7 +150,7 @@ def main() -> None:
             os._exit(127)
         os._exit(0)
     os.waitpid(between, 0)
-    # Its parent is init from now on: a wrapper that ends with its parent does not end with us.
+    # From now on init is its parent: a wrapper that ends with its parent does not end with us.
     os.close(orphan)
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as answers:

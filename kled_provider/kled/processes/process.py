@@ -176,7 +176,8 @@ def directory_of(workspace_id: str, process_directory: str) -> Path:
 
 
 async def _place(context: Context, values: Values) -> ProcessDirectory:
-    # Of a state too, which a template's own programs may have written: it is a name of files.
+    # The name may come from a state that a template's own programs wrote, and it becomes a name of
+    # files.
     raise_errors(name_diagnostics(values["name"] or "", "name"))
     return ProcessDirectory(await _directory(context.host), values["name"])
 

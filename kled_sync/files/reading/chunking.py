@@ -22,8 +22,8 @@ _AVERAGES: Final = ((256 * 1024 * 1024, 16 * 1024), (4 * 1024 * 1024 * 1024, 64 
 _AVERAGE_MAX: Final = 256 * 1024
 
 
-# So much is read at once and hashed as a part of the whole: as large as stays in a processor's
-# cache until it is cut. Its beginning in the file is a multiple of itself, which suits blake3.
+# The size of a read that is hashed as a part of the whole: it stays in a processor's cache until it
+# is cut. Each begins at a multiple of this size, which suits blake3.
 _READ_BYTES: Final = 1024 * 1024
 
 

@@ -40,7 +40,7 @@ from kled_sync.tree.entry import (
 )
 from kled_sync.tree.paths import DEPTH_MAX, ROOT, STAGING_NAME, is_name, join, leads_inside, split
 
-# What a look may read of files that changed before it lets the session ask.
+# How much one step of a scan reads of changed files before requests of the session are served.
 _READ_BYTES: Final = 16 * 1024 * 1024
 _ENTRIES_MAX: Final = 500_000
 Stack = tuple[Rules, ...]

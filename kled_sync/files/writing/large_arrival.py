@@ -62,7 +62,7 @@ class LargeArrival:
         self._offset = 0
         self._hasher = blake3()
         self._chunks = ChunkList()
-        # What a copy is read into, again and again: no memory is taken for each.
+        # The buffer of copies, used again and again: no memory is allocated for each.
         self._copied = memoryview(b"")
 
     def close(self) -> None:

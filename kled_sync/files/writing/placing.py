@@ -111,7 +111,7 @@ class Placer:
         if directory:
             return _ALL & ~self.umask
         base = present if present is not None else 0o666 & ~self.umask
-        # Who may read it may run it.
+        # Users who may read the file may execute it.
         runs = (base & 0o444) >> 2
         return base & ~0o111 | (runs if wanted & EXECUTABLE else 0)
 

@@ -163,7 +163,8 @@ class Peer:
             finally:
                 self._lock.release()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            # What it said last is worth more than that it ended: reading comes to it.
+            # The last message of the peer is worth more than the fact that it ended: reading comes
+            # to it.
             with trio.move_on_after(CLEANUP_S):
                 await self._ended.wait()
             raise self._broken or UnavailableError(

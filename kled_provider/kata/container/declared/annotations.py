@@ -59,7 +59,7 @@ def _all(judge: _Judge, names: str) -> dict[str, _Judge]:
     return dict.fromkeys(names.split(), judge)
 
 
-# By the end of the name: what a value looks like.
+# By the end of the annotation's name: the form of its value.
 _OF_HYPERVISOR: Final[Mapping[str, _Judge]] = {
     "default_vcpus": _float,
     "default_memory": _memory,
@@ -100,7 +100,7 @@ _OF_AGENT: Final[Mapping[str, _Judge]] = {
     "kernel_modules": _text,
     "cdh_api_timeout_ms": _whole(U32),
 }
-# What Kata takes under a name and does not do, or what must not be said so.
+# Annotations that Kata accepts and ignores, or that must not be set in this way.
 _NEVER: Final = {
     "io.katacontainers.config_path": "Kata has no such annotation: set `config` in the runtime "
     "block to the path of a kata_runtime_config.",

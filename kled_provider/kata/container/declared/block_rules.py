@@ -38,7 +38,8 @@ def place_in_container(path: str) -> str:
 
 
 def _same_places(config: Values) -> Iterator[Diagnostic]:
-    # What an agent, or a secret environment, is started by (program.py).
+    # The program that starts an agent, or reads a secret environment, is needed for these
+    # (program.py).
     needed = any(config[name] is not None for name in ("agent", "env_sensitive"))
     taken = dict.fromkeys((BUNDLE, SECRETS), "agent") if needed else {}
     for block, attribute in PLACES:

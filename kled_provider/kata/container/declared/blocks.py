@@ -27,7 +27,7 @@ RLIMITS: Final = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
     "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
 )  # fmt: skip
-# Of memory and of file systems in it: 16 TiB, more than a machine has.
+# The limit of memory and of file systems in memory: 16 TiB, more than a machine has.
 MOST_MIB: Final = 1 << 24
 _MOST_LIMIT: Final = (1 << 53) - 1  # the largest that every JSON reader takes as it is
 _MODE = r"[0-7]{3,4}"

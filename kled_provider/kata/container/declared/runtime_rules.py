@@ -89,7 +89,7 @@ def _configuration(
         for attribute, sentence in size_problems(merged, int(memory), float(vcpus)):
             yield _error(f"Invalid {attribute}", sentence, (attribute,))
     elif (memory is None) != (vcpus is None):
-        # One limit alone: Kata sizes the other by its overhead, 32 MiB or 0.2 CPUs.
+        # With one limit alone Kata sizes the other by its overhead, 32 MiB or 0.2 CPUs.
         missing = "memory" if memory is None else "vcpus"
         yield _error(
             f"{missing} is not set",

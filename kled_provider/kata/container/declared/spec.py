@@ -162,7 +162,8 @@ def _capability(name: str) -> str:
 
 def _process(given: SpecInput) -> dict[str, Any]:
     allowed = capabilities_of(given)
-    # As for every program: one that is not root's has none in effect, and may regain none.
+    # As in every process, capabilities of a user other than root are not in effect, and may not be
+    # regained.
     own = allowed if given.uid == 0 else []
     return {
         "terminal": False,

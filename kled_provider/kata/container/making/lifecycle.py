@@ -116,7 +116,7 @@ class Lifecycle:
         try:
             await self._api.tasks.kill(container, number, is_for_all=is_for_all)
         except ContainerdError as error:
-            # One that has just ended.
+            # The task has just ended.
             if error.status not in (GrpcStatus.FAILED_PRECONDITION, GrpcStatus.UNKNOWN):
                 raise
 
