@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -47,7 +47,7 @@ from kled_coord.terraform.process.binary import Binary
 from kled_coord.terraform.process.command import Backend
 from kled_coord.terraform.process.leftovers import Choice, end_processes, marked
 from kled_coord.terraform.process.runner import Interrupt, StopLimits, run_terraform
-from kled_coord.terraform.process.varfile import Value, render_values
+from kled_coord.terraform.process.varfile import Value, name_at, render_values
 from kled_coord.terraform.providers import TerraformProvider, open_reattach
 from kled_coord.terraform.source.agents import is_agent
 from kled_coord.terraform.source.archive import unpack_template
@@ -313,6 +313,8 @@ class TerraformSession:
         event = parse_line(line)
         if event is None:
             return
+        if isinstance(event, DiagnosticFound):
+            event = DiagnosticFound(self._placed(event.diagnostic))
         if not isinstance(event, StillWorking):
             self._wait_on()
         self._progress = self._progress.after(event)
@@ -326,6 +328,13 @@ class TerraformSession:
             case DiagnosticFound(diagnostic) if len(self._diagnostics) < MAX_DIAGNOSTICS:
                 self._diagnostics.append(diagnostic)
         await self._on_event(event)
+
+    def _placed(self, diagnostic: TerraformDiagnostic) -> TerraformDiagnostic:
+        """A diagnostic of the file of values, which nobody knows: it names the variable instead."""
+        if Path(diagnostic.file).name != command.VALUES_FILE:
+            return diagnostic
+        name = name_at(self._place.variables, diagnostic.line)
+        return replace(diagnostic, file="", line=0, address=f"variable {name}".strip())
 
     async def _on_stderr(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").strip()

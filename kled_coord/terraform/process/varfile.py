@@ -27,7 +27,21 @@ class Value:
 
 def render_values(values: Mapping[str, Value]) -> str:
     """Write the file. The names are HCL identifiers."""
-    return "".join(f"{name} = {_render(value)}\n" for name, value in sorted(values.items()))
+    return "".join(_line(name, value) for name, value in sorted(values.items()))
+
+
+def name_at(values: Mapping[str, Value], line: int) -> str:
+    """The variable in whose value a line of the file is, the first being 1; "": in none."""
+    after = 1
+    for name, value in sorted(values.items()):
+        after += _line(name, value).count("\n")
+        if line < after:
+            return name
+    return ""
+
+
+def _line(name: str, value: Value) -> str:
+    return f"{name} = {_render(value)}\n"
 
 
 def _render(value: Value) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.terraform.process.varfile import Value, render_values
+from kled_coord.terraform.process.varfile import Value, name_at, render_values
 from kled_coord.terraform.source.hcl import literal, read_attributes
 
 TEXTS = st.one_of(
@@ -28,6 +28,11 @@ def test_an_expression_is_left_alone_and_cannot_hide_its_end() -> None:
     }
     assert render_values(values) == 'a = (\n[1, # two\n 2] # three\n)\nb = "plain"\n'
     assert list(read_attributes(render_values(values))) == ["a", "b"]
+
+
+def test_a_line_of_the_file_is_that_of_a_variable() -> None:
+    values = {"b": Value(text="[1,\n2]", is_expression=True), "a": Value(text="x\ny")}
+    assert [name_at(values, line) for line in range(1, 7)] == ["a", "b", "b", "b", "b", ""]
 
 
 def test_a_value_is_not_in_its_own_repr() -> None:

@@ -10,6 +10,7 @@ import pytest
 from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.output.errors import TemplateInvalidError
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.source.placing import find_place
 from kled_provider.serve import KLED
 from tests.coord.terraform.test_evaluator import SOURCE, workspace
@@ -67,6 +68,29 @@ async def test_a_push_is_refused_with_file_and_line(
             directory=tmp_path,
             host=EvaluationHost(workspace()),
             providers=(KLED,),
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Value(text="many"), r"variable n: Invalid value for input variable: .* main\.tf:1,"),
+        (Value(text="a b", is_expression=True), r"variable n: (Unbalanced|Missing)"),
+    ],
+)
+async def test_a_wrong_value_is_named_by_its_variable(
+    binary: Any, pack: Any, tmp_path: Path, value: Value, message: str
+) -> None:
+    text = 'variable "n" { type = number }\nvariable "a" {}\n'
+    with pytest.raises(TemplateInvalidError, match=message):
+        await check_template(
+            CheckInput(
+                template=pack({"main.tf": text}),
+                is_planned=True,
+                variables={"n": value, "a": Value(text="x")},
+            ),
+            binary=binary,
+            directory=tmp_path,
         )
 
 
