@@ -13,7 +13,7 @@ from typing import Final
 from kled_coord.store.template_records import Variable
 from kled_coord.terraform.process.varfile import source_of
 from kled_coord.terraform.source.blocks import read_values
-from kled_coord.workspaces.parameters import check_numbers, is_text
+from kled_coord.workspaces.parameters import check_numbers, check_values, is_text
 from kled_wire.errors import InputError
 
 _VALUE_MAX: Final = 64 * 1024
@@ -65,7 +65,8 @@ def fix_variables(
         if name not in known:
             raise _unknown(name, list(known))
     _check_texts({**values, **given})
-    check_numbers(variables, {**values, **given})
+    check_numbers(variables, values)
+    check_values(variables, given)
     values |= {name: source_of(known[name].type, text) for name, text in given.items()}
     return FixedVariables(
         plain={name: text for name, text in values.items() if not known[name].secret},

@@ -33,8 +33,8 @@ from kled_coord.terraform.process.command import BACKEND_FILE
 from kled_coord.workspaces.parameters import (
     NONE,
     Parameters,
-    check_numbers,
     check_sizes,
+    check_values,
     missing_variables,
 )
 from kled_wire.errors import InputError, UnavailableError
@@ -155,7 +155,7 @@ class Pushing:
             async with self._opening:
                 archive = await open_archive(upload)
             _check_declarations(archive)
-            check_numbers(archive.variables, values.parameters)
+            check_values(archive.variables, values.parameters)
             fixed = fix_variables(archive.variables, values.files, values.variables)
             version = self._version(caller, name, archive, fixed)
             inquiry = await self._inquiry(caller, version, archive, fixed, values.parameters)

@@ -24,8 +24,8 @@ from kled_coord.store.versions import version_archive, version_fixed_sealed
 from kled_coord.workspaces.parameters import (
     NONE,
     Parameters,
-    check_numbers,
     check_sizes,
+    check_values,
     missing_variables,
 )
 from kled_wire.errors import NotFoundError, UnavailableError
@@ -86,7 +86,7 @@ class Questions:
         NotFoundError("preset_not_found"), LimitError, UnavailableError("parameters_timeout").
         """
         check_sizes(answers.given)
-        check_numbers(version.variables, answers.given)
+        check_values(version.variables, answers.given)
         if version.parameters is not None and not version.parameters:
             if answers.preset is not None:
                 raise _no_preset(version, answers.preset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,11 @@ _PARAMETER_MAX: Final = 8192
 # How many parameters an error names.
 _NAMED_MAX: Final = 10
 _PURPOSE: Final = "parameters"
+# Texts that Terraform converts to a type, and what the others are.
+_FORMS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "number": (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "not a number"),
+    "bool": (re.compile("true|false|1|0"), "neither true nor false"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +108,7 @@ def check_given(
 ) -> None:
     """Raise InputError unless every value is of a parameter of the version, and short enough."""
     check_sizes(given)
-    check_numbers(version.open_variables, given)
+    check_values(version.open_variables, given)
     names = [variable.name for variable in version.open_variables]
     names += [each.name for each in asked or ()]
     for name in given:
@@ -172,6 +178,24 @@ def check_numbers(variables: Iterable[Variable], values: Mapping[str, str]) -> N
             raise InputError(
                 "parameter_invalid",
                 f"parameter {_shown(variable.name)}: the number is out of range",
+            )
+
+
+def check_values(variables: Iterable[Variable], values: Mapping[str, str]) -> None:
+    """Raise InputError where a text is no value of its variable's primitive type.
+
+    Of other types Terraform says more in its plan.
+    """
+    check_numbers(variables, values)
+    for variable in variables:
+        value = values.get(variable.name)
+        form, wanted = _FORMS.get(variable.type, (None, ""))
+        if value is not None and form is not None and not form.fullmatch(value):
+            shown = "its value" if variable.secret else _shown(value)
+            raise InputError(
+                "parameter_invalid",
+                f"parameter {_shown(variable.name)}: {shown} is {wanted}",
+                hint=f"-p {variable.name}=VALUE",
             )
 
 

@@ -167,6 +167,27 @@ async def test_what_is_missing_or_unknown_is_refused_before_anything_is_made(sit
     await site.queue("stop")
 
 
+async def test_what_is_no_value_of_a_simple_type_is_refused_before_anything_is_made(site) -> None:
+    await site.push(
+        b"variable count { type = number }\nvariable flag { type = bool }\n"
+        b"variable pin {\n  type = number\n  sensitive = true\n}\n"
+        b"variable names { type = list(string) }\n"
+    )
+    right = {"count": "2", "flag": "true", "pin": "7", "names": "[]"}
+    for given, words in (
+        ({"count": "many"}, "parameter 'count': 'many' is not a number"),
+        ({"count": ""}, "parameter 'count': '' is not a number"),
+        ({"flag": "yes"}, "parameter 'flag': 'yes' is neither true nor false"),
+        ({"pin": "hunter2"}, "parameter 'pin': its value is not a number"),
+    ):
+        with pytest.raises(InputError) as caught:
+            await site.create(**{**right, **given})
+        assert (caught.value.code, caught.value.message) == ("parameter_invalid", words)
+    assert await site.services.workspaces.list_for(site.alice, None) == []
+    # Of a list Terraform says in the build what is wrong.
+    assert await site.create(count="-1.5e3", flag="0", pin="7", names="a, b")
+
+
 async def test_a_template_without_parameters_says_so(site) -> None:
     await site.push(b"locals {}")
     with pytest.raises(InputError) as caught:

@@ -24,6 +24,7 @@ def variable(name: str, kind: str = "string", *, sensitive: bool = False) -> Var
 KNOWN = (
     variable("a"),
     variable("b", "list(string)"),
+    variable("k", "number"),
     variable("n", "list(number)"),
     variable("s", sensitive=True),
 )
@@ -61,6 +62,7 @@ def test_the_later_one_counts_and_the_sensitive_one_is_apart() -> None:
         ((), {"b": "[\0]"}, "variables_malformed", "no text"),
         ((), {"a": "\ud800"}, "variables_malformed", "no text"),
         ((), {"n": "[1, 1e+099999]"}, "parameter_invalid", "'n': the number is out of range"),
+        ((), {"k": "many"}, "parameter_invalid", "'k': 'many' is not a number"),
         ((("x.tfvars", "n = [1.5E-99999]"),), {}, "parameter_invalid", "out of range"),
     ],
 )
