@@ -25,7 +25,7 @@ from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Editor:
-    """What starts it, by an ssh host and an absolute path or "": a command line, or its URI."""
+    """How an editor starts for an ssh host and an absolute path or "": a command line, or a URI."""
 
     title: str
     programs: tuple[str, ...]

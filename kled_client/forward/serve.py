@@ -263,7 +263,7 @@ async def _join(
 
 
 class _counted:  # noqa: N801  # reads as the `with` statement it is
-    """One connection in the counters; what goes wrong with it ends here."""
+    """Counts one connection; its errors end here."""
 
     def __init__(self, status: ForwardStatus) -> None:
         self._status = status

@@ -34,7 +34,7 @@ PERMISSIONS: Final = {"portable": EXECUTABLE, "all": 0o777, "special": 0o777}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSession:
-    """What `kled sync start` was asked for. `alpha` and `beta` as people write places."""
+    """The arguments of `kled sync start`. `alpha` and `beta` are places as people write them."""
 
     name: str
     alpha: str

@@ -72,7 +72,7 @@ async def retry_build(
 
 
 class Admitted(StreamingResponse):
-    """What comes as long as the caller's access lasts, lines of JSON by default.
+    """A response that lasts as long as the caller's access, lines of JSON by default.
 
     What ends with the access ends cut off.
     """

@@ -12,7 +12,7 @@ from kled_wire.errors import LimitError
 
 
 class Turns:
-    """So many wait at most for one user; of all together `at_once` run, each takes a core."""
+    """Limits tasks that take a core each: how many of one user wait, and how many run in all."""
 
     def __init__(self, *, waiting_max: int, at_once: int) -> None:
         self._waiting_max = waiting_max

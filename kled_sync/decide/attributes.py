@@ -99,7 +99,7 @@ def check_mark(data: bytes) -> AttributeMark:
 
 
 class FileAttributes(NamedTuple):
-    """Of one path; `link` is the same of those that are one file, 0 where it has one name.
+    """The attributes of one path; the names of one file share `link`, 0 where there is but one.
 
     `trouble` says why they are not known.
     """

@@ -30,7 +30,7 @@ class _Opened(NamedTuple):
 
 
 class ClosedDirectories:
-    """Those of one root. Blocks; for one thread."""
+    """The closed directories of one root. Blocks; for one thread."""
 
     def __init__(self, root: Root, record: Path) -> None:
         """`record` is a file of ours; what it says a killed process has left open is closed."""

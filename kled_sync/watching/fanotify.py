@@ -27,7 +27,7 @@ _FSID_BYTES: Final = 8
 
 
 class Fanotify:
-    """Of one root's filesystem; otherwise as `Inotify`. Blocks nowhere; for one thread."""
+    """Watches one root's file system; otherwise as `Inotify`. Blocks nowhere; for one thread."""
 
     # There is no limit.
     unwatched = 0

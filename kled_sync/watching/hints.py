@@ -35,7 +35,7 @@ def find_watch() -> Watch:
 
 
 class Hints:
-    """Of one root, by a thread that waits for them. Otherwise as `Inotify`."""
+    """The hints for one root, from a thread that waits for them. Otherwise as `Inotify`."""
 
     # Whatever is below is watched.
     unwatched = 0

@@ -39,7 +39,7 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What was typed."""
+    """Keys that were typed."""
 
     data: bytes
 
@@ -135,12 +135,12 @@ class SessionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was asked for has been done."""
+    """The request has been carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """What was asked for was not done."""
+    """The request was refused."""
 
     code: str
     message: str

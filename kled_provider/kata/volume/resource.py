@@ -40,7 +40,7 @@ _FILL_HINT = "Correct the path or what is there, or leave the block `populate` o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSettings:
-    """What of this machine volumes use: `directory` is the provider's own, the rest the owner's.
+    """The directories that volumes use: `directory` is the provider's own, the others the owner's.
 
     Both mappings have paths by the names that a template chooses among.
     """

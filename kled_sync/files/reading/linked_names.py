@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class LinkedNames:
-    """Of the files of one root; names outside of it are not known."""
+    """The names of files with several, in one root; names outside of it are not known."""
 
     def __init__(self) -> None:
         # By inode; most have all their names in one directory, or all others outside the root.

@@ -27,7 +27,10 @@ _NAME_BYTES_MAX: Final = 2048
 
 
 class BuiltDirectories:
-    """Those of one job. Blocks; made by the thread that stages, then for the one that places."""
+    """The built directories of one job. Blocks.
+
+    Made by the thread that stages, then for the one that places.
+    """
 
     def __init__(
         self, staging: int, job: int, operations: Sequence[Operation], placer: Placer
