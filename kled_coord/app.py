@@ -308,7 +308,7 @@ def worker_prefix(data_dir: Path) -> str:
 
 
 def earlier_workers(config: CoordinatorConfig) -> Callable[[str], bool]:
-    """Which workers have ended, once this process holds the data directory. Blocks.
+    """Tells which workers have ended, once this process holds the data directory. Blocks.
 
     Nobody else works on a SQLite database; on PostgreSQL the data directory's own have ended, and
     of others the leases tell.

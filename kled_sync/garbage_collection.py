@@ -12,6 +12,9 @@ _YOUNG: Final = 200_000
 
 
 def collect_seldom() -> None:
-    """Of this process, from now on. Its end takes its memory: nothing is looked for then."""
+    """Let this process collect garbage seldom from now on.
+
+    Its end takes its memory: nothing is looked for then.
+    """
     gc.set_threshold(_YOUNG, 20, 20)
     atexit.register(gc.freeze)

@@ -71,7 +71,7 @@ class YieldBudget:
         self._moved = YIELD_BYTES
 
     def moved(self, count: int) -> None:
-        """So many bytes were moved at once."""
+        """Note that so many bytes were moved at once."""
         self._moved += count if count >= BULK_BYTES else YIELD_BYTES
 
     async def checkpoint(self) -> None:

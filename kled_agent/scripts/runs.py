@@ -37,7 +37,7 @@ class Run:
     printed: int = 0
 
     def end(self, ending: Ending, now: float) -> None:
-        """It has ended; `now` by Trio's clock."""
+        """Note that it has ended, at `now` of Trio's clock."""
         self.ending, self.duration_s = ending, now - self.began if self.started_at else 0.0
         self.printed = self.output.written
 

@@ -50,7 +50,7 @@ class _Round:
         return new
 
     def take(self) -> Iterator[Script]:
-        """Those that may begin now."""
+        """Take the scripts that may begin now."""
         free = [s for s in self.waiting.values() if not self._held(s)]
         if not free and not self.running:
             # A circle, which the push refuses: better in any order than never.

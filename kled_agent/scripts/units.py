@@ -44,12 +44,12 @@ class Units:
         return sorted(each for each in wanted if self.state(each) != COMPLETED)
 
     def start(self, name: str) -> None:
-        """It has started; its caller has looked that it waits for nothing."""
+        """Note that it has started; the caller has checked that it waits for nothing."""
         self._known(name)
         self._states[name] = STARTED
 
     def complete(self, name: str) -> None:
-        """It has completed. Raises ValueError where it never started."""
+        """Note that it has completed. Raises ValueError where it never started."""
         if self.state(name) == PENDING:
             raise ValueError(f"{name} has not started")
         self._states[name] = COMPLETED

@@ -29,14 +29,14 @@ def stop_ignoring() -> None:
 
 
 def restore_defaults() -> None:
-    """In a child before its exec: nothing is ignored and nothing blocked."""
+    """Ignore and block no signal; for a child before its exec."""
     for number in _ignored():
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def lower_limits() -> None:
-    """In a child before its exec: as many open files as a login has; more may still be asked for.
+    """For a child before its exec: as many open files as a login has; more may still be asked for.
 
     The kernel's own default and systemd's (DefaultLimitNOFILE=, systemd-system.conf(5)).
     """

@@ -140,7 +140,7 @@ class HeldTerminal:
 
 
 def asked_session(environment: Mapping[str, str]) -> SessionRequest | None:
-    """Which session a channel's variables ask for; None for none.
+    """The session that a channel's variables ask for; None: they ask for none.
 
     Raises InputError("session_mode_invalid").
     """

@@ -41,7 +41,7 @@ _POOR_MACS: Final = re.compile(r".*sha1.*|umac-64.*|.*@ssh\.com")
 
 
 def good_macs(offered: Iterable[str]) -> list[str]:
-    """Which of asyncssh's to offer. It has umac only on machines with libnettle."""
+    """The MACs of asyncssh's to offer. It has umac only on machines with libnettle."""
     return [name for name in offered if not _POOR_MACS.fullmatch(name)]
 
 

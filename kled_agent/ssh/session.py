@@ -284,7 +284,10 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         request: TerminalRequest,
         channel: asyncssh.SSHServerChannel[bytes],
     ) -> None:
-        """Until the session ends or the client leaves it. Raises KledError when it cannot begin."""
+        """Serve a named session until it ends or the client leaves.
+
+        Raises KledError when it cannot begin.
+        """
         channel.set_write_buffer_limits(high=TERMINAL_WAITING_BYTES)
         throttle = channel.pause_reading, channel.resume_reading
         terminal = await open_held(self._defaults.named, asked, command, request, throttle)

@@ -109,7 +109,7 @@ def stored(env: Mapping[str, str], name: str) -> Profile:
 
 
 def names(env: Mapping[str, str]) -> list[str]:
-    """Of all profiles. Raises ConfigError."""
+    """The names of all profiles. Raises ConfigError."""
     return sorted(_profiles(env))
 
 

@@ -63,7 +63,10 @@ def api(
 
 
 def full_path(path: str) -> str:
-    """Of the API; nothing leads elsewhere: the token goes with it. Raises InputError."""
+    """The path within the API, never elsewhere: the token goes with the request.
+
+    Raises InputError.
+    """
     dots = {".", ".."} & set(path.partition("?")[0].split("/"))
     if not path.startswith("/") or path.startswith("//") or "#" in path or dots:
         raise InputError("path_malformed", f"{path[:80]!r} is no path", hint="/workspaces")

@@ -28,7 +28,10 @@ class ForwardPlan:
 
 
 async def hold_forwards(plan: ForwardPlan, connect: Connect, link: Link, view: ForwardView) -> None:
-    """Until cancelled, or a person has to act. Raises what keeps the forwards from beginning."""
+    """Hold the forwards until cancelled, or until a person has to act.
+
+    Raises what keeps the forwards from beginning.
+    """
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         here = [
             await stack.enter_async_context(listening_here(forward))

@@ -44,7 +44,7 @@ class WorkspaceConnection(Protocol):
         """Whether nothing can be opened any more."""
 
     async def wait_lost(self) -> None:
-        """Until the connection has ended."""
+        """Wait until the connection has ended."""
 
     async def open(self, end: End) -> trio.abc.HalfCloseableStream:
         """Connect from the workspace to `end`."""

@@ -36,7 +36,7 @@ class SshWorkspaceConnection:
         return bool(self._connection.is_closed())
 
     async def wait_lost(self) -> None:
-        """Until the connection has ended, for whatever reason."""
+        """Wait until the connection has ended, for whatever reason."""
         await aio(self._connection.wait_closed)
 
     async def open(self, end: End) -> trio.abc.HalfCloseableStream:

@@ -52,7 +52,7 @@ class DirectSide:
         self._greeting = True
 
     def relay_lost(self) -> None:
-        """It has not, or not any more."""
+        """The relay's transport has not taken the stream, or has lost it."""
         self._greeting = False
 
     def _offered(self, payload: bytes) -> None:

@@ -64,7 +64,7 @@ class Background:
         self._opening = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled. Raises ConflictError("sync_background_runs")."""
+        """Run the syncs until cancelled. Raises ConflictError("sync_background_runs")."""
         make_private(self._home)
         with only_one(self._home):
             # A client that connects while the syncs end would get no answer, so the socket is

@@ -177,5 +177,5 @@ def _begin(env: Mapping[str, str]) -> subprocess.Popen[bytes]:
 
 
 def known_names(env: Mapping[str, str]) -> list[str]:
-    """Of all sessions, without asking anybody."""
+    """The names of all syncs, without asking the background process."""
     return SessionStore(sync_home(env)).names()

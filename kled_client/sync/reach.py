@@ -84,7 +84,7 @@ async def _passing(process: EndpointProcess) -> AsyncIterator[ByteStream]:
 
 
 async def _wait(process: EndpointProcess) -> None:
-    """Until it has ended; a thread waits on where that is cancelled."""
+    """Wait until it has ended; a thread waits on where that is cancelled."""
     await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
 
 

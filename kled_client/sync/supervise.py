@@ -74,7 +74,7 @@ class Supervisor:
         self.error: KledError | None = None
 
     async def run(self) -> None:
-        """Until cancelled or halted."""
+        """Run the sync until cancelled or halted."""
         tries = 0
         while True:
             began = trio.current_time()
@@ -195,7 +195,7 @@ class Supervisor:
         return list(self._recent)[len(self._recent) - count :]
 
     async def begun(self) -> None:
-        """Until both sides were opened, or could not be, or take long. Raises KledError where
+        """Wait until both sides were opened, or could not be, or take long. Raises KledError where
         one is refused; a halt that asks is none.
         """
         with trio.move_on_after(_BEGIN_S):

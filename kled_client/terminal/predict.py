@@ -98,7 +98,7 @@ class CursorRow:
             self._saved = (None, None, False)
 
     def print(self, width: int) -> None:
-        """So many cells were written."""
+        """Note that so many cells were written."""
         if self.column is None:
             self.blank_from = None
             return
@@ -276,7 +276,7 @@ class Predictor:
         return before
 
     def resized(self, columns: int) -> bytes:
-        """As `disturbed`; the terminal has so many columns now."""
+        """As `disturbed`; the terminal has `columns` columns now."""
         before = self.disturbed()
         self._row.resize(columns)
         return before

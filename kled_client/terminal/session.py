@@ -148,7 +148,7 @@ class TypedAhead:
             write_now(work())
 
     async def _write_rest(self) -> None:
-        """Until nothing new was typed while it was written."""
+        """Write until nothing new was typed while it was written."""
         while True:
             due, self._due = self._due, None
             data = (due() if due is not None else b"") + self._show()

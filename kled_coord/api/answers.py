@@ -64,7 +64,7 @@ class BuildAnswer(BaseModel):
 
     @classmethod
     def of(cls, build: Build, workers: int) -> BuildAnswer:
-        """From a record; `workers` run builds."""
+        """Make one from a record; `workers` run builds."""
         position = build.queue_position
         queue = position and PlaceAnswer(position=position, reason=tell_place(position, workers))
         progress = ProgressAnswer(
@@ -92,7 +92,7 @@ class ScriptAnswer(BaseModel):
 
     @classmethod
     def of(cls, run: ScriptRun, agents: Mapping[AgentId, str]) -> ScriptAnswer:
-        """From a record; `agents` are their names."""
+        """Make one from a record; `agents` are their names."""
         more = {"id": run.run, "agent": agents.get(run.agent_id, run.agent_id)}
         return cls.model_validate({**fields_of(run), **more})
 
@@ -109,7 +109,7 @@ class MetadataAnswer(BaseModel):
 
     @classmethod
     def of(cls, item: MetadataItem, found: Metadata | None) -> MetadataAnswer:
-        """From what the template says, and what was found."""
+        """Make one from what the template says, and what was found."""
         return cls(
             key=item.key,
             display_name=item.display_name or item.key,
@@ -137,7 +137,7 @@ class AppAnswer(BaseModel):
 
     @classmethod
     def of(cls, app: App, *, is_owner: bool) -> AppAnswer:
-        """From what the template says."""
+        """Make one from what the template says."""
         inside = {} if is_owner else {"url": None, "command": None}
         return cls.model_validate({**fields_of(app), **inside})
 
@@ -176,7 +176,7 @@ class AgentAnswer(BaseModel):
         whole: bool,
         is_owner: bool,
     ) -> AgentAnswer:
-        """From a record and, when it is connected, from what the registry knows."""
+        """Make one from a record and, when it is connected, from what the registry knows."""
         state = registry.state(agent.id)
         readiness = view.readiness
         more: dict[str, object] = {
@@ -273,7 +273,7 @@ class WorkspaceAnswer(BaseModel):
         whole: bool = False,
         is_owner: bool = False,
     ) -> WorkspaceAnswer:
-        """From a record with its agent and newest build; `workers` run builds.
+        """Make one from a record with its agent and newest build; `workers` run builds.
 
         `whole` has more, some of it if the workspace's owner asks: `is_owner`.
         """
@@ -307,7 +307,7 @@ class AuditAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: AuditRow) -> AuditAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate(fields_of(row))
 
 
@@ -330,7 +330,7 @@ class ConnectionAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: SessionRow) -> ConnectionAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate(fields_of(row))
 
 

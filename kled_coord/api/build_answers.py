@@ -52,6 +52,6 @@ class PlannedChangeAnswer(BaseModel):
 
     @classmethod
     def of(cls, change: ResourceChange) -> PlannedChangeAnswer:
-        """From a plan."""
+        """Make one from a plan."""
         attributes = [AttributeAnswer.model_validate(fields_of(a)) for a in change.attributes]
         return cls(address=change.address, action=change.action, attributes=attributes)

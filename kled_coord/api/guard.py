@@ -61,7 +61,7 @@ async def caller_of(request: Request, services: ServicesDep, bearer: BearerDep) 
 
 
 async def agent_of(request: Request, services: ServicesDep, bearer: BearerDep) -> AgentRecord:
-    """Which agent asks. Raises UnauthenticatedError."""
+    """The agent that asks. Raises UnauthenticatedError."""
     try:
         agent = await services.identity.authenticate_agent(bearer)
     except AgentRevokedError as error:
@@ -72,7 +72,7 @@ async def agent_of(request: Request, services: ServicesDep, bearer: BearerDep) -
 
 
 def vouch(request: Request) -> None:
-    """It is known who asks: the connection no longer counts as a stranger's."""
+    """Note that the caller is authenticated: the connection no longer counts as a stranger's."""
     getattr(request.state, VOUCHED, _nothing)()
 
 

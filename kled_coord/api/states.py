@@ -34,7 +34,7 @@ class StateAnswer(BaseModel):
 
     @classmethod
     def of(cls, record: StateRecord) -> StateAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate(fields_of(record))
 
 

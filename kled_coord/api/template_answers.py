@@ -34,7 +34,7 @@ class VariableAnswer(BaseModel):
 
     @classmethod
     def of(cls, variable: Variable, version: TemplateVersion) -> VariableAnswer:
-        """From a record."""
+        """Make one from a record."""
         name = variable.name
         more = {"is_fixed": name in version.fixed, "fixed": version.fixed.get(name)}
         return cls.model_validate({**fields_of(variable), **more})
@@ -78,7 +78,7 @@ class ParameterAnswer(BaseModel):
 
     @classmethod
     def of(cls, parameter: TemplateParameter) -> ParameterAnswer:
-        """From a record."""
+        """Make one from a record."""
         rules = parameter.validation
         more = {
             "options": [fields_of(option) for option in parameter.options],
@@ -98,7 +98,7 @@ class PresetAnswer(BaseModel):
 
     @classmethod
     def of(cls, preset: TemplatePreset) -> PresetAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate(fields_of(preset))
 
 
@@ -112,7 +112,7 @@ class EvaluationAnswer(BaseModel):
 
     @classmethod
     def of(cls, version: TemplateVersion, evaluation: Evaluation) -> EvaluationAnswer:
-        """From what was evaluated."""
+        """Make one from what was evaluated."""
         asked = evaluation.parameters
         return cls(
             variables=[VariableAnswer.of(each, version) for each in version.open_variables],
@@ -139,7 +139,7 @@ class VersionAnswer(BaseModel):
 
     @classmethod
     def of(cls, version: TemplateVersion) -> VersionAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate(_version(version))
 
 
@@ -150,7 +150,7 @@ class VersionDetailsAnswer(VersionAnswer):
 
     @classmethod
     def of_details(cls, details: VersionDetails) -> VersionDetailsAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate({**_version(details.version), "readme": details.readme})
 
 
@@ -170,7 +170,7 @@ class CheckAnswer(BaseModel):
 
     @classmethod
     def of(cls, checked: CheckedTemplate) -> CheckAnswer:
-        """From what was found."""
+        """Make one from what was found."""
         return cls.model_validate(_checked(checked))
 
 
@@ -182,7 +182,7 @@ class PushedAnswer(VersionAnswer):
 
     @classmethod
     def of_push(cls, version: TemplateVersion, checked: CheckedTemplate) -> PushedAnswer:
-        """From a record and what was found."""
+        """Make one from a record and what was found."""
         return cls.model_validate({**_checked(checked), **_version(version)})
 
 
@@ -207,7 +207,7 @@ class TemplateAnswer(BaseModel):
     def of(
         cls, template: Template, versions: list[TemplateVersion] | None = None
     ) -> TemplateAnswer:
-        """From a record."""
+        """Make one from a record."""
         shown = None if versions is None else [VersionAnswer.of(v) for v in versions]
         return cls.model_validate({**fields_of(template), "versions": shown})
 

@@ -31,7 +31,7 @@ class UserAnswer(BaseModel):
 
     @classmethod
     def of(cls, user: User, login_code: str | None = None) -> UserAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate({**fields_of(user), "login_code": login_code})
 
 
@@ -45,7 +45,7 @@ class LoginAnswer(BaseModel):
 
     @classmethod
     def of(cls, user: User, new: NewToken) -> LoginAnswer:
-        """From a login."""
+        """Make one from a login."""
         return cls(
             token=new.secret,
             token_id=new.token.id,
@@ -68,7 +68,7 @@ class TokenAnswer(BaseModel):
 
     @classmethod
     def of(cls, token: Token, secret: str | None = None) -> TokenAnswer:
-        """From a record."""
+        """Make one from a record."""
         return cls.model_validate({**fields_of(token), "token": secret})
 
 
@@ -87,7 +87,7 @@ class KeyAnswer(BaseModel):
 
     @classmethod
     def of(cls, key: RegisteredKey, unanswered: Sequence[str] | None = None) -> KeyAnswer:
-        """From a record."""
+        """Make one from a record."""
         told = None if unanswered is None else list(unanswered)
         return cls.model_validate({**fields_of(key), "unanswered": told})
 

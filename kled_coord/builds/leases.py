@@ -32,7 +32,7 @@ class LeaseWatch:
         self._looked_at: float | None = None
 
     def expired(self, leases: Mapping[BuildId, Hashable], now: float) -> list[BuildId]:
-        """Those that have been the same for LEASE_S."""
+        """The leases that have been the same for LEASE_S."""
         passed_s = 0.0 if self._looked_at is None else min(now - self._looked_at, LOOK_MAX_S)
         self._looked_at = now
         before, self._seen = self._seen, {}

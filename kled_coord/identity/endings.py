@@ -89,7 +89,7 @@ class Endings:
                     nursery.start_soon(self._links.ask_grants, agent_id)
 
     async def ended(self, grants: Sequence[str]) -> tuple[str, ...]:
-        """Those of some grants that hold no more. Raises StoreError."""
+        """The grants, among some, that hold no more. Raises StoreError."""
         known = {grant: decode_grant(grant) for grant in grants}
         users = {grant.user_id for grant in known.values() if grant is not None}
         tokens = {grant.token_id for grant in known.values() if grant is not None}

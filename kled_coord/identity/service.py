@@ -141,7 +141,7 @@ class IdentityService:
             yield opening
 
     async def authenticate_agent(self, bearer: str) -> AgentRecord:
-        """Which agent holds this agent token.
+        """The agent that holds this agent token.
 
         Raises UnauthenticatedError("token_unknown"), AgentRevokedError.
         """

@@ -53,7 +53,7 @@ class Pool(Generic[M]):
 
     @property
     def running(self) -> list[M]:
-        """Those that there are, whoever has least to do first."""
+        """The running processes, the least loaded first."""
         return sorted((m for m in self._members if m.running), key=lambda m: m.load)
 
     def leave(self) -> None:

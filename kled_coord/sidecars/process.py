@@ -59,15 +59,15 @@ class Sidecar(ABC):
 
     @abstractmethod
     def heard(self, packet: bytes) -> None:
-        """It has said something."""
+        """The process has sent a packet."""
 
     @abstractmethod
     def lost(self) -> None:
-        """It is gone, and what it had with it."""
+        """The process is gone, and with it the connections that it had."""
 
     @abstractmethod
     def restarting(self) -> None:
-        """It is about to be started again."""
+        """The process is about to be started again."""
 
     @property
     def running(self) -> bool:

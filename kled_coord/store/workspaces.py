@@ -116,7 +116,7 @@ def find_workspaces(
 
 
 def unused_workspaces(connection: Connection, now: datetime) -> list[Workspace]:
-    """Those that run and were not used for longer than their template gives them.
+    """The workspaces that run and were not used for longer than their template gives them.
 
     Use is what ended last of builds and streams; while a stream is open it goes on.
     """

@@ -42,7 +42,7 @@ class Parameters:
 
     @property
     def lasting(self) -> dict[str, str | None]:
-        """The same without those for one build alone."""
+        """The same without parameters that are for one build alone."""
         return {name: v for name, v in self.shown.items() if name not in self.ephemeral}
 
     def seal(self, sealer: Sealer, workspace_id: WorkspaceId) -> bytes | None:
@@ -149,7 +149,7 @@ def _check_asked(
 
 
 def split_parameters(version: TemplateVersion, values: Mapping[str, str]) -> Parameters:
-    """Those values that the version declares, the sensitive ones apart."""
+    """The values that the version declares, the sensitive ones apart."""
     plain: dict[str, str] = {}
     secret: dict[str, str] = {}
     for variable in version.variables:

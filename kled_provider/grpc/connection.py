@@ -55,7 +55,7 @@ class HttpConnection:
         await self.flush()
 
     def disconnect(self) -> None:
-        """From here on nothing is sent."""
+        """Send nothing from now on."""
         self.is_open = False
         self._wake()
 

@@ -43,7 +43,7 @@ _STAGED_HERE: Final = frozenset({Do.REUSE, Do.HARD_LINK})
 
 
 def parse_operations(rows: Iterable[tuple[object, ...]]) -> list[Operation]:
-    """Those of one job. Raises ProtocolError."""
+    """The operations of one job. Raises ProtocolError."""
     operations = [parse_operation(row) for row in rows]
     if sum(len(o.files.names) for o in operations) > FILES_MAX:
         raise ProtocolError("sync_message_refused", "too many files in one job")

@@ -174,7 +174,7 @@ class SyncEndpoint:
         return True
 
     def _wait(self) -> None:
-        """Until there is something to do."""
+        """Wait until there is something to do."""
         sources = [self._queue.descriptor]
         if self._changes.descriptor is not None:
             sources.append(self._changes.descriptor)

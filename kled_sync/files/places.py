@@ -31,7 +31,10 @@ def root_key(path: bytes) -> str:
 
 
 def state_directory(path: bytes, env: Mapping[str, str]) -> Path:
-    """Of the root at `path`: made, and for its owner alone. Raises UnavailableError."""
+    """The state directory of the root at `path`: made, and for its owner alone.
+
+    Raises UnavailableError.
+    """
     directory = state_home(dict(env)) / "kled" / "sync" / "roots" / root_key(path)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -112,7 +112,7 @@ class ContinuousSync:
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled. Raises HaltedError, and KledError where a side is gone."""
+        """Run the sync until cancelled. Raises HaltedError, and KledError where a side is gone."""
         try:
             await self._open()
             async with trio.open_nursery() as nursery:
@@ -158,7 +158,7 @@ class ContinuousSync:
             everywhere = await self._wait(pause, min(map(_sweep_s, self.sides.values())))
 
     async def _settle(self, flushes: list[trio.Event]) -> None:
-        """Until nothing is left to do of what was there when it was asked for."""
+        """Work until nothing is left to do of what was there when it was asked for."""
         for _ in range(_FLUSH_ROUNDS):
             while self._beside or self._later:
                 if self._beside:
@@ -172,7 +172,7 @@ class ContinuousSync:
             event.set()
 
     async def _wait(self, pause: float, sweep: float) -> bool:
-        """Until there is something to look at; whether that is everything."""
+        """Wait until there is something to look at; returns whether that is everything."""
         await trio.sleep(pause)
         self.health.phase = "watching"
         if (
@@ -326,7 +326,7 @@ class ContinuousSync:
     # --- what people ask for
 
     async def flush(self) -> None:
-        """Until all that was saved before is on the other side. Raises KledError."""
+        """Wait until all that was saved before is on the other side. Raises KledError."""
         self._again |= self._failed.retry()
         event = trio.Event()
         self._flushes.append(event)

@@ -129,7 +129,7 @@ class OneSync:
         return result
 
     async def _copy(self, confirm: Confirm, result: Result) -> None:
-        """In parts where much is new, each of which is tried again where something failed."""
+        """Copy, in parts where much is new, each of which is tried again where something failed."""
         tried: set[PathChange] = set()
         part: set[bytes] | None = None
         tries = 0
@@ -239,7 +239,10 @@ class OneSync:
             )
 
     async def _decide(self, part: set[bytes] | None) -> Outcome:
-        """Of everything, or of what is left. All at once, where somebody wants to see all of it."""
+        """Decide about everything, or about what is left.
+
+        All at once, where somebody wants to see all of it.
+        """
         paths_max = None if self._wish.preview else PATHS_MAX
         deciding = Deciding(self._sides, self._terms, self._agreement.tree, paths_max=paths_max)
         outcome = await deciding.decide(None if part is None else (), part or ())

@@ -59,7 +59,7 @@ def encode_whole(item: int, entry: bytes, length: int) -> bytes:
 
 
 def encode_chunks(item: int, chunks: list[tuple[bytes, memoryview]]) -> list[bytes | memoryview]:
-    """Of hashes and bytes; in parts, uncopied."""
+    """Encode hashes and bytes; in parts, uncopied."""
     heads = b"".join(_CHUNK.pack(len(data), digest) for digest, data in chunks)
     size = _COUNT.size + len(heads) + sum(len(data) for _, data in chunks)
     head = _HEAD.pack(CHUNKS, item, size) + _COUNT.pack(len(chunks)) + heads

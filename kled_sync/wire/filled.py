@@ -133,7 +133,7 @@ def parse_folder_item(row: tuple[object, ...]) -> FolderItem:
 
 
 def parse_supplied(rows: Sequence[tuple[object, ...]]) -> dict[int, SuppliedFolder]:
-    """By the number of the first file. Raises ProtocolError."""
+    """The folders, by the number of their first file. Raises ProtocolError."""
     found = {}
     for row in rows:
         match row:

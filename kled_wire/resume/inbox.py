@@ -83,7 +83,7 @@ class Inbox:
 
     @property
     def position(self) -> int:
-        """From where the peer goes on after a replay: what has arrived, one more for the end."""
+        """Where the peer goes on after a replay: the bytes that arrived, one more for the end."""
         return self.received + (self.ended_at is not None)
 
     def take_ack(self, now: float) -> int:

@@ -126,7 +126,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
             raise trio.ClosedResourceError("send_eof or aclose was called")
 
     async def wait_refused(self) -> None:
-        """Until the peer has closed the channel, or the connection is lost."""
+        """Wait until the peer has closed the channel, or the connection is lost."""
         await self._refused.wait()
 
     async def send_eof(self) -> None:

@@ -15,7 +15,7 @@ class RefusableStream(trio.abc.HalfCloseableStream):
 
     @abc.abstractmethod
     async def wait_refused(self) -> None:
-        """Until nothing that is sent arrives any more. What came in may still be read."""
+        """Wait until nothing that is sent arrives any more. What came in may still be read."""
 
 
 def ignore_count(count: int) -> None:

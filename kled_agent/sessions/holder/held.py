@@ -64,7 +64,7 @@ class ShellTerminal:
             return bool(selector.select(wait_s))
 
     def unwatch(self) -> None:
-        """It is not to be called ready again."""
+        """Do not report it as ready again."""
         with contextlib.suppress(KeyError):
             self._selector.unregister(self.descriptor)
 

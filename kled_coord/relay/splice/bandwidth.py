@@ -129,7 +129,10 @@ class FairQueue(Generic[K]):
         return self._queue[0][0] if self._queue else math.inf
 
     def due(self, now: float) -> list[K]:
-        """Those whose turn may have come, fairest first. Ask `amount` for each, then `end`."""
+        """The waiting streams whose turn may have come, fairest first.
+
+        Ask `amount` for each, then `end`.
+        """
         found = []
         while self.ready_at() <= now:
             found.append(heapq.heappop(self._queue)[2])

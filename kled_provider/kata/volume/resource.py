@@ -331,7 +331,7 @@ def _set(volume: StoredVolume, planned: Values) -> StoredVolume:
 
 
 def _apply_permissions(volume: StoredVolume) -> None:
-    """Of the directory itself; what is in it is its users' business."""
+    """Set those of the directory itself; its content is the business of its users."""
     if volume.kind == TMPFS:
         return
     fd = os.open(volume.data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

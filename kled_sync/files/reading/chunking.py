@@ -39,7 +39,9 @@ class Chunk(NamedTuple):
 def chunks_of(
     descriptor: int, size: int, whole: blake3, known: KnownChunks | None = None
 ) -> Iterator[list[Chunk]]:
-    """Of a file that has `size` bytes, from where `descriptor` is to its end. Raises OSError.
+    """The chunks of a file that has `size` bytes, from where `descriptor` is to its end.
+
+    Raises OSError.
 
     `whole` is fed all of it. Where the file goes on as `known` does, it is hashed only: a cut
     depends on nothing before its chunk, so the same bytes are cut at the same places.

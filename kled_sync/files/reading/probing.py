@@ -9,7 +9,7 @@ from kled_sync.decide.folding import NameRules
 
 
 def probe_names(directory: int) -> NameRules:
-    """Of the filesystem of a directory of ours. Raises OSError."""
+    """Find the rules for names of the file system of a directory of ours. Raises OSError."""
     name = f"Probe-\u00e9-{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(name, flags, 0o600, dir_fd=directory))

@@ -128,7 +128,7 @@ class _Content:
         return any(parts[1:])
 
     def digest(self) -> bytes:
-        """Of all that was read."""
+        """The digest of all that was read."""
         return self._hasher.digest()
 
 

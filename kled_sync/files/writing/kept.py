@@ -185,7 +185,10 @@ class KeptVersions:
         return found
 
     def of(self, path: bytes) -> list[KeptVersion]:
-        """Those of `path` and of what is below it, oldest first; also under its earlier names."""
+        """The versions of `path` and of what is below it, oldest first.
+
+        Also under its earlier names.
+        """
         return _of(path, self.versions())
 
     def prune(self, now_s: float) -> None:

@@ -134,7 +134,7 @@ class Placer:
         self.note_directory(operation.path)
 
     def note_directory(self, path: bytes) -> None:
-        """It is new. Raises OSError."""
+        """Note a directory that is new. Raises OSError."""
         descriptor, name = self._root.locate(path)
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         self._memory.put(path, seen(make_directory(found.st_mode), found))

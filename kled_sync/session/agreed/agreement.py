@@ -192,7 +192,7 @@ class Agreement:
         return self._unconfirmed
 
     def forget(self, intended: Iterable[bytes]) -> None:
-        """It is known now what became of these."""
+        """Forget intentions whose outcome is known."""
         for path in list(intended):
             self._intended.pop(path, None)
             self._unconfirmed.pop(path, None)

@@ -61,7 +61,7 @@ class AttributePass:
             )
 
     def contents(self, actions: Sequence[PathChange]) -> list[PathChange]:
-        """Those that are to be carried out before `finish`: not what it makes links of."""
+        """The actions that are to be carried out before `finish`: not what it makes links of."""
         return [a for a in actions if not self._is_link(a)] if self._leaders else list(actions)
 
     def _is_link(self, action: PathChange) -> bool:
@@ -150,7 +150,7 @@ class AttributePass:
         return {path: leader for path, leader in self._leaders.items() if path != leader}
 
     async def _both(self, paths: list[bytes]) -> list[tuple[FileAttributes, FileAttributes]]:
-        """Of each path what the source has, and the destination. Raises KledError."""
+        """The attributes of each path at the source, and at the destination. Raises KledError."""
         return await ask_both(self._sides, paths, xattrs=self._wish.xattrs)
 
     def _change(self, source: FileAttributes, target: FileAttributes) -> AttributesToSet | None:
@@ -159,7 +159,7 @@ class AttributePass:
         return change_of(self._wish, source, target, permissions=permissions)
 
     async def _set(self, paths: list[bytes], done: CarriedOut) -> None:
-        """Of one portion of the paths. Raises KledError."""
+        """Set those of one portion of the paths. Raises KledError."""
         changes = []
         for source, target in await self._both(paths):
             trouble = source.trouble or target.trouble

@@ -124,7 +124,7 @@ class SideState:
                     self.partial[name] = size, digest
 
     async def scan(self, *, everywhere: bool, directories: frozenset[bytes] = frozenset()) -> None:
-        """Until `tree` is what the endpoint has. Raises KledError."""
+        """Scan until `tree` is what the endpoint has. Raises KledError."""
         self.dirty = trio.Event()
         paths = messages.PathList(sorted(directories))
         answer = await self.peer.ask(
@@ -135,7 +135,7 @@ class SideState:
         self.missed += answer.missed
 
     async def watch(self) -> None:
-        """From now on `dirty` is set when something changed. Raises KledError."""
+        """Let `dirty` be set from now on when something changes. Raises KledError."""
         answer = await self.peer.ask(lambda number: messages.Watch(request=number))
         assert isinstance(answer, messages.Watching)
         self.watching = answer

@@ -22,7 +22,9 @@ async def move_directories(
     *,
     urgent: bool,
 ) -> list[DirectoryMove]:
-    """Those that were done, in `target` and `agreement` too; `number` is that of the job.
+    """Do the moves and return those that were done, in `target` and `agreement` too.
+
+    `number` is that of the job.
 
     One that was refused has left everything where it was. Raises KledError.
     """

@@ -59,7 +59,7 @@ def _follows(side: SyncSide, mode: Mode) -> bool:
 
 
 def _guarded(move: DirectoryMove, source: SideState, terms: SyncTerms) -> Iterator[bool]:
-    """Of each path under both of its names, whether git would run it."""
+    """Tell of each path, under both of its names, whether git would run it."""
     for path, entry in source.tree.walk(move.path):
         yield terms.guard(path, entry)
         yield terms.guard(move.source + path[len(move.path) :], entry)

@@ -151,7 +151,7 @@ class Paths:
         return self._candidates
 
     def failed(self, failures: Mapping[Candidate, str], now: float) -> None:
-        """It has ended; why, for each address, where that is known."""
+        """The attempt has ended; `failures` say why, by address, where that is known."""
         if self._is_untried:
             return  # it says nothing of what has been offered meanwhile
         self._failures = {c: failures.get(c, "timed out") for c in self._candidates}
@@ -183,7 +183,7 @@ class Paths:
     # The report.
 
     def report(self) -> PathReport:
-        """Which path is in use, and why not a direct one."""
+        """The path that is in use, and why not a direct one."""
         if self._on is not None:
             candidate, rtt_s = self._on
             return PathReport("direct", str(candidate), rtt_s)

@@ -58,7 +58,7 @@ class DirectSeeker:
         self._current: trio.socket.SocketType | None = None
 
     def report(self) -> PathReport:
-        """Which path is in use, and why not another."""
+        """The path that is in use, and why not another."""
         report = self._paths.report()
         if self._current is None or report.kind != "direct":
             return report
@@ -98,7 +98,7 @@ class DirectSeeker:
         self._greeting = True
 
     def relay_lost(self) -> None:
-        """It has not, or not any more."""
+        """The relay's transport has not taken the stream, or has lost it."""
         self._greeting = False
         self._tell()
 
