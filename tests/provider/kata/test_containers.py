@@ -145,6 +145,34 @@ async def test_a_changed_label_and_limit_change_the_container_that_runs(
     await kata("destroy", "-auto-approve")
 
 
+def with_supervisor(platform: Any) -> None:
+    """Let there be a bundle whose supervisor, in place of its work, prints where it is."""
+    program = platform.directory / "bundle/bin/kled-init"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\npwd\nexec sleep 1000\n")
+    program.chmod(0o755)
+    platform.write(f'[agent_bundles]\namd64 = "{platform.directory}/bundle"\n')
+
+
+async def test_a_working_directory_that_is_missing_is_made_for_what_the_supervisor_starts(
+    kata: Any, platform: Any
+) -> None:
+    with_supervisor(platform)
+    more = 'env_sensitive = { A = "b" }\n  user = "dev"\n  workdir = "/work/here"'
+    kata.write(template(platform, more))
+    await kata("apply", "-auto-approve")
+    log = Path(attributes(kata)["log_path"])
+    wait_until("it has started", log.exists)
+    assert log.read_text() == "/work/here\n"
+    for drop in ("ALL", "SETUID"):
+        kata.write(template(platform, f'{more}\n  capabilities {{ drop = ["{drop}"] }}'))
+        told = await refused(kata, "apply", "-auto-approve")
+        assert "CAP_SETUID, or leave `user` out" in told
+        assert f': capabilities {{ drop = ["{drop}"] }} ' in told
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
 async def test_a_limit_below_what_is_used_changes_nothing(kata: Any, platform: Any) -> None:
     """The kernel refuses it (cgroup v1, memory.txt)."""
     held = 'command = ["/bin/sh", "-c", "head -c 90000000 /dev/zero >/m/x; echo held; sleep 1000"]'

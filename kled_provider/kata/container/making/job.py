@@ -28,6 +28,7 @@ from kled_provider.plugin.values import Values
 
 # The type by which Kata's shim is given the path of a configuration (runtimeoptions.v1.Options).
 _OPTIONS: Final = "runtimeoptions.v1.Options"
+_OTHER_USERS: Final = frozenset({"CAP_SETGID", "CAP_SETUID"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
             annotations=runtime.get("annotations") or {},
         )
     )
+    _refuse_without_setuid(process, spec)
     return ContainerJob(
         id=container,
         image=around.image.name,
@@ -104,6 +106,18 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
         labels=around.labels,
         io=TaskIo(stdout=around.joined.fifo, stderr=around.joined.fifo),
     )
+
+
+def _refuse_without_setuid(process: FirstProcess, spec: Values) -> None:
+    """What starts the agent and the command becomes their users itself (capabilities(7))."""
+    missing = _OTHER_USERS - set(spec["process"]["capabilities"]["effective"])
+    if process.changes_user and missing:
+        raise _error(
+            "A capability is needed to become the user",
+            "What starts the agent, or a command with a sensitive environment, begins as root and "
+            f"becomes their user: keep {' and '.join(sorted(missing))}, or leave `user` out.",
+            ("capabilities", "drop"),
+        )
 
 
 def _user(process: FirstProcess, around: Surroundings, values: Values) -> rootfs.ContainerUser:

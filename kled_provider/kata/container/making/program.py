@@ -17,6 +17,7 @@ from kled_provider.kata.image.manifest import ImageConfig
 from kled_provider.plugin.values import Values
 
 JOB_FILE: Final = "init.json"
+_ROOT: Final = ("0", "root", "0:0", "root:root")
 TOKEN_FILE: Final = "token"  # noqa: S105 - the name of the file
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -27,13 +28,17 @@ class NoCommandError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstProcess:
-    """How the container is started. `secrets` are files below SECRETS, by name."""
+    """How the container is started. `secrets` are files below SECRETS, by name.
+
+    `changes_user` is whether it starts a program as another user than its own, root.
+    """
 
     args: tuple[str, ...]
     environment: Mapping[str, str]
     user: str
     directory: str
     needs_bundle: bool = False
+    changes_user: bool = False
     secrets: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -67,8 +72,9 @@ def first_process(values: Values, image: ImageConfig, access_url: str) -> FirstP
         args=(f"{BUNDLE}/bin/kled-init", f"{SECRETS}/{JOB_FILE}"),
         environment={"PATH": environment["PATH"]},
         user="0",
-        directory="/",
+        directory=directory,  # the runtime makes one that is missing, and the supervisor does not
         needs_bundle=True,
+        changes_user=any(name and name not in _ROOT for name in (user, (agent or {}).get("user"))),
         secrets=secrets,
     )
 
