@@ -131,6 +131,7 @@ def session_variables(identity: Identity) -> dict[str, str]:
         "KLED_WORKSPACE": identity.workspace,
         "KLED_OWNER": identity.owner,
         "CODER": "true",
+        "CODER_AGENT_URL": identity.coordinator_url,
         "CODER_WORKSPACE_NAME": identity.workspace,
         "CODER_WORKSPACE_OWNER_NAME": identity.owner,
     }
@@ -229,7 +230,8 @@ async def _serve(
 
 def set_spec(defaults: SessionDefaults, scripts: Scripts, spec: AgentSpec) -> None:
     """Go by what the template says from now on."""
-    variables = session_environment(spec.env)
+    named = {"CODER_WORKSPACE_AGENT_NAME": spec.name} if spec.name else {}  # by an older one not
+    variables = {**named, **session_environment(spec.env)}
     defaults.user = replace(defaults.user, variables=variables, start_in=spec.directory)
     scripts.set_spec(spec)
 

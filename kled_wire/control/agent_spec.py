@@ -108,13 +108,15 @@ class Threshold:
 class AgentSpec:
     """All that a template says of one agent.
 
-    `build_id` is of the build that applied it. `env` is what sessions and scripts get, with what
-    separate resources add merged in. `directory` ("": the home directory) is where sessions start.
+    `build_id` is of the build that applied it, `name` the agent's in its workspace. `env` is what
+    sessions and scripts get, with what separate resources add merged in. `directory` ("": the home
+    directory) is where sessions start.
     `startup_script` and `shutdown_script` are among the `scripts`, the first of those that run.
     `display_apps` names the built-in ways in that people are shown. `order` sorts the agents.
     """
 
     build_id: str
+    name: str = ""
     os: str = ""
     arch: str = ""
     directory: str = ""

@@ -38,6 +38,7 @@ resource "coder_agent" "dev" {
   startup_script          = "echo $GREETING >MARK"
   env = {
     OWNER = data.coder_workspace_owner.me.name
+    LIBS  = "/opt/lib:$USER$NOT_SET"
   }
 }
 resource "coder_env" "greeting" {
@@ -83,8 +84,10 @@ def test_it_runs_unchanged_and_its_agent_is_called_as_its_resource(site: Site, m
     site.kled(*words, "greeting=hello")
     wait_until("the script has run", lambda: mark.exists() and mark.read_text() == "hello\n")
     assert [agent["name"] for agent in site.ask("show", "moved")["agents"]] == ["dev"]
-    shown = site.kled("exec", "moved", "--", "sh", "-c", "echo $OWNER-$GREETING").stdout
-    assert shown.strip().endswith("-hello")
+    said = "echo $OWNER-$GREETING; echo $CODER_WORKSPACE_AGENT_NAME at $CODER_AGENT_URL, $LIBS"
+    shown = site.kled("exec", "moved", "--", "sh", "-c", said).stdout.splitlines()
+    assert shown[0].endswith("-hello")
+    assert shown[1] == f"dev at {site.url}, /opt/lib:{site.agent('moved').username()}"
     log = site.kled("logs", "moved").stdout
     assert log.count("feature_use_managed_variables does nothing here") == 1
     assert "coder_agent.dev: owner someone" in log

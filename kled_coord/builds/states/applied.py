@@ -51,16 +51,17 @@ def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, App
             continue
         own = [i for i in instances if i.values.get("agent_id") == agent_id]
         name = instance.values.get("name") or name_of_label(instance.label)
-        spec = _spec(instance, own, build_id)
+        spec = _spec(instance, name, own, build_id)
         found[AgentId(agent_id)] = AppliedAgent(name=name, address=instance.address, spec=spec)
     refuse_shared_names((agent.name, agent.address) for agent in found.values())
     return found
 
 
-def _spec(agent: Instance, own: list[Instance], build_id: str) -> AgentSpec:
+def _spec(agent: Instance, name: str, own: list[Instance], build_id: str) -> AgentSpec:
     values = agent.values
     spec = AgentSpec(
         build_id=build_id,
+        name=name,
         os=text_of(values, "os"),
         arch=text_of(values, "arch"),
         directory=text_of(values, "dir"),

@@ -44,7 +44,7 @@ AGENT = resource("coder_agent.main", {"id": "a", "os": "linux", "arch": "amd64"}
 
 def test_an_agent_that_says_nothing_has_the_defaults() -> None:
     apps = ("vscode", "web_terminal", "ssh_helper", "port_forwarding_helper")
-    expected = AgentSpec(build_id="b-1", os="linux", arch="amd64", display_apps=apps)
+    expected = AgentSpec(build_id="b-1", name="main", os="linux", arch="amd64", display_apps=apps)
     assert of(AGENT) == {"main": expected}
 
 
@@ -102,6 +102,7 @@ def test_all_that_is_said_of_an_agent_is_taken() -> None:
     spec = of(SAYING_ALL, other)["dev"]
     assert spec == AgentSpec(
         build_id="b-1",
+        name="dev",
         os="linux",
         arch="arm64",
         directory="/w",
