@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from kled_provider.__main__ import run_program, say
+from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kata.serving.daemon import KataDaemon
 from kled_provider.kata.serving.here import open_machine
@@ -39,8 +40,10 @@ def main() -> int:
 
 
 async def _run_standalone() -> None:
-    async with open_machine() as machine:
+    async with open_machine() as machine, trio.open_nursery() as nursery:
+        nursery.start_soon(collect_leftovers, machine)
         await run_standalone(dict(os.environ), say, kata_provider(machine))
+        nursery.cancel_scope.cancel()
 
 
 def _serve(path: str = DEFAULT_SOCKET, user: str = "root") -> int:

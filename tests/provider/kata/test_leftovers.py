@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 
+from kled_provider.handshake import COOKIE
 from kled_provider.kata.container.making.joining import Joins
 from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
@@ -19,6 +22,7 @@ from kled_provider.kata.network.settings import network_settings
 from kled_provider.kata.owner.loading import load_owner_file
 from tests.kit.cni import Machine, forget, leftovers, make_machine, why_not
 from tests.kit.network import open_network
+from tests.kit.private_containerd import logger_pids
 from tests.kit.waiting import wait_until
 
 pytestmark = [
@@ -216,3 +220,25 @@ async def test_where_there_is_no_owners_file_or_containerd_nothing_is_collected(
 ) -> None:
     machine = KataMachine(lambda: load_owner_file(str(tmp_path / "none.toml")))
     assert await collect_leftovers(machine) == []
+
+
+async def test_a_provider_that_terraform_starts_by_hand_begins_with_it_too(
+    kata: Any, platform: Any
+) -> None:
+    kata.write(TEMPLATE % platform.directory + CONTAINER % {"name": "one", "more": ""})
+    await kata("init")
+    await kata("apply", "-auto-approve", "-target=kata_container.one")
+    outputs = platform.directory / "run/outputs"
+    while pids := logger_pids(outputs):  # where one is left it makes the other again
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    environment = {**os.environ, COOKIE[0]: COOKIE[1], "KLED_KATA_FILE": str(platform.file)}
+    program = [sys.executable, "-m", "kled_provider.kata_program"]
+    with subprocess.Popen(  # noqa: ASYNC220 - it only has to be there
+        program, env=environment, stdout=subprocess.DEVNULL
+    ) as provider:
+        try:
+            wait_until("the log is read again", lambda: logger_pids(outputs))
+        finally:
+            provider.kill()
+    await kata("destroy", "-auto-approve")
