@@ -25,7 +25,7 @@ from kled_client.sync.sessions import SessionStore, SyncSession
 from kled_client.sync.supervise import Supervisor
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.continuous import ContinuousSync
-from kled_sync.session.kept import history, undo, undo_on_both
+from kled_sync.session.kept import Settle, history, undo, undo_on_both
 from kled_sync.session.sides.side import Sides
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
@@ -157,14 +157,18 @@ class Background:
             "sync_not_running", f"{name} is paused", hint=f"kled sync resume {name}"
         )
 
-    async def _with_sides(self, name: str, work: Callable[[Sides], Awaitable[_T]]) -> _T:
-        """`work` on those of the running sync; opened for it where that is paused or halted."""
+    async def _with_sides(
+        self, name: str, work: Callable[[Sides, Settle | None], Awaitable[_T]]
+    ) -> _T:
+        """`work` on those of the running sync, which it may let settle; opened for it where that is
+        paused or halted.
+        """
         found = self._running.get(name)
         if found is not None and found[0].state.phase != "halted":
-            return await found[0].with_sync(lambda sync: work(sync.sides))
+            return await found[0].with_sync(lambda sync: work(sync.sides, sync.flush))
         supervisor = self._supervisor_of(self._store.load(name))
         async with self._opening, supervisor.opened() as sides:
-            return await work(sides)
+            return await work(sides, None)
 
     async def _start(self, request: _Answer) -> _Answer:
         session = replace(SyncSession(**request["session"]), began_s=time.time())
@@ -246,9 +250,9 @@ class Background:
         if not purge:
             _check_since(self._store.load(request["name"]), since_s)
 
-        async def work(sides: Sides) -> dict[SyncSide, list[bytes]]:
+        async def work(sides: Sides, settle: Settle | None) -> dict[SyncSide, list[bytes]]:
             if not purge:
-                return await undo_on_both(sides, path, since_s=since_s)
+                return await undo_on_both(sides, path, since_s=since_s, settle=settle)
             return {
                 side: await undo(state, path, since_s=0, purge=True)
                 for side, state in sides.items()
@@ -261,7 +265,7 @@ class Background:
     async def _history(self, request: _Answer) -> _Answer:
         path = check_path(os.fsencode(request["path"]))
 
-        async def work(sides: Sides) -> list[_Answer]:
+        async def work(sides: Sides, _settle: Settle | None) -> list[_Answer]:
             return [
                 {"side": side.value, **row}
                 for side, state in sides.items()

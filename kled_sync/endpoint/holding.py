@@ -35,6 +35,7 @@ from kled_sync.watching.kernel import handle_of
 from kled_sync.wire.compression import NEAR
 from kled_sync.wire.filled import FILLS
 from kled_sync.wire.messages import (
+    UNTIL,
     FoundEntries,
     Listing,
     Message,
@@ -164,6 +165,7 @@ class HeldRoot:
             ATTRIBUTES: True,
             FACT_TOLD: True,
             FACT_KEEPS: True,
+            UNTIL: True,
             NEAR: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }

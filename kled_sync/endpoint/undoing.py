@@ -7,7 +7,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
 
 from blake3 import blake3
 
@@ -20,15 +19,13 @@ from kled_sync.files.writing.kept_attributes import give_back
 from kled_sync.files.writing.refusal import Refusal
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
-from kled_sync.wire.messages import AskKept, Kept, PathList, Rows, Undo, Undone
+from kled_sync.wire.messages import KEPT_MAX, AskKept, Kept, PathList, Rows, Undo, Undone
 from kled_wire.errors import ConflictError, NotFoundError
-
-_VERSIONS_MAX: Final = 1000
 
 
 def ask_kept(holding: HeldRoot, message: AskKept) -> Kept:
     """What is kept of a path, newest first."""
-    found = _of(holding, message.path)[::-1][:_VERSIONS_MAX]
+    found = _of(holding, message.path)[::-1][:KEPT_MAX]
     return Kept(request=message.request, versions=Rows(version.row() for version in found))
 
 
@@ -42,6 +39,8 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
         return Undone(request=message.request, paths=PathList(kept.purge(message.path)))
     spared = set(message.spared)
     found = [version for version in found if version.path not in spared]
+    if message.until_s:
+        found = [version for version in found if version.at_s < message.until_s]
     chosen = _since(found, message.since_s) if message.since_s else _last(found)
     done: list[bytes] = []
     for path, version in _in_order(chosen):

@@ -1,12 +1,13 @@
 """Encodes and decodes the messages of a sync. No I/O.
 
-One CBOR list in a control block: a number for its type, then the fields in order.
+One CBOR list in a control block: a number for its type, then the fields in order. Fields at the end
+that have their default values are left out: an older peer knows none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Final, get_type_hints
 
 import cbor2
@@ -32,6 +33,9 @@ _TEXT_MAX: Final = 16 * 1024
 def encode_message(message: Message) -> bytes:
     """One control block's content."""
     values = [getattr(message, field.name) for field in fields(message)]
+    defaults = [field.default for field in fields(message)]
+    while values and values[-1] == defaults[len(values) - 1]:
+        values.pop()
     return cbor2.dumps([TYPES.index(type(message)), *map(_plain, values)])
 
 
@@ -44,10 +48,10 @@ def decode_message(data: bytes) -> Message:
     if not isinstance(value, list) or not value or not _is_number(value[0], len(TYPES) - 1):
         raise ProtocolError("sync_message_refused", "a message of no known type")
     kind, converters = TYPES[value[0]], _CONVERTERS[value[0]]
-    if len(value) != len(converters) + 1:
+    if not _REQUIRED[value[0]] < len(value) <= len(converters) + 1:
         raise ProtocolError("sync_message_refused", f"{kind.__name__} with {len(value)} fields")
     found: dict[str, Any] = {
-        name: convert(v) for (name, convert), v in zip(converters, value[1:], strict=True)
+        name: convert(v) for (name, convert), v in zip(converters, value[1:], strict=False)
     }
     return kind(**found)
 
@@ -167,3 +171,4 @@ def _converters(kind: type[Any]) -> list[tuple[str, Callable[[object], object]]]
 
 
 _CONVERTERS: Final = [_converters(kind) for kind in TYPES]
+_REQUIRED: Final = [sum(field.default is MISSING for field in fields(kind)) for kind in TYPES]

@@ -11,6 +11,11 @@ from typing import Any, Final
 
 from kled_sync.tree.entry import TreeEntry
 
+# `RootOpened.facts` of an endpoint that knows `Undo.until_s`.
+UNTIL: Final = "undo_until"
+# So many versions `Kept` has at most: the newest.
+KEPT_MAX: Final = 1000
+
 
 class PathList(tuple[bytes, ...]):
     """Paths below the root."""
@@ -223,7 +228,8 @@ class Kept:
 class Undo:
     """Bring back what `path` was: the last version, or the first since `since_s` (0: the last).
 
-    What is in `spared` is brought back by the other side.
+    What is in `spared` is brought back by the other side; of what was lost at `until_s` or later
+    (0: never) nothing is.
     """
 
     request: int
@@ -231,6 +237,7 @@ class Undo:
     since_s: float
     purge: bool
     spared: PathList
+    until_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

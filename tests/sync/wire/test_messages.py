@@ -111,6 +111,21 @@ def test_paths_that_lead_elsewhere_are_refused(path: object) -> None:
     assert caught.value.code == "sync_path_refused"
 
 
+def test_what_an_older_peer_does_not_know_is_left_out_where_it_is_not_used() -> None:
+    def undo(until_s: float) -> messages.Undo:
+        spared = messages.PathList()
+        return messages.Undo(
+            request=1, path=b"", since_s=2.0, purge=False, spared=spared, until_s=until_s
+        )
+
+    for until_s, count in ((0.0, 6), (3.0, 7)):
+        data = codec.encode_message(undo(until_s))
+        assert len(cbor2.loads(data)) == count
+        assert codec.decode_message(data) == undo(until_s)
+    with pytest.raises(ProtocolError, match="Undo with 4 fields"):
+        codec.decode_message(cbor2.dumps(cbor2.loads(codec.encode_message(undo(0.0)))[:4]))
+
+
 def test_names_and_places() -> None:
     assert check_path(b"a/b/..c") == b"a/b/..c"
     assert check_name(b"a\xff\n") == b"a\xff\n"
