@@ -114,8 +114,8 @@ def _show(output: Output, found: Workspace) -> None:
         "last used": ago(found.get("last_used_at")),
     }
     for key, value in (found.get("parameters") or {}).items():
-        # A sensitive one is null.
-        fields[f"parameter {key}"] = "***" if value is None else value
+        # A sensitive one is null. Spaces between words count, the ends of lines have no place here.
+        fields[f"parameter {key}"] = "***" if value is None else " ".join(value.splitlines())
     for key, given in (found.get("outputs") or {}).items():
         if (shown := _output(given)) is not None:
             fields[f"output {key}"] = shown

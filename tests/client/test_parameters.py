@@ -84,10 +84,11 @@ def test_update_takes_parameters_and_asks_for_none_it_has(signed_in: Fake, kled:
 
 
 def test_a_sensitive_value_is_shown_as_stars(signed_in: Fake, kled: Kled) -> None:
-    found = {**workspace(), "parameters": {"key": None, "size": "4"}}
+    found = {**workspace(), "parameters": {"key": None, "size": "4", "hosts": "a  b\nc"}}
     signed_in.routes["GET", "/api/v1/workspaces/dev"] = (200, found)
     lines = kled("show", "dev").stdout.decode().splitlines()
     assert ["parameter", "key", "***"] in [line.split() for line in lines]
+    assert any(line.endswith(" a  b c") for line in lines)
     declare(signed_in, variable("key", sensitive=True, required=False), variable("size"))
     template = kled("template", "show", "process").stdout.decode().splitlines()
     assert ["key", "string", "***"] in [line.split() for line in template]
