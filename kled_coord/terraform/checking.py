@@ -15,7 +15,7 @@ from kled_coord.terraform.output.errors import (
     first_error,
 )
 from kled_coord.terraform.output.events import STEPS, Event, ResourcePlanned, TerraformDiagnostic
-from kled_coord.terraform.planned import check_agents
+from kled_coord.terraform.planned import check_agents, check_apps
 from kled_coord.terraform.process import command
 from kled_coord.terraform.process.binary import Binary
 from kled_coord.terraform.process.varfile import Value
@@ -70,7 +70,7 @@ async def check_template(
     """Let Terraform check a template without any workspace.
 
     `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason, and
-    as `check_agents` (planned.py).
+    as `check_agents` and `check_apps` (planned.py).
     """
     place = TerraformPlace(
         binary=binary,
@@ -99,6 +99,7 @@ async def check_template(
             with refusing(place.work):
                 await session.stage("plan", command.plan_arguments())
             await check_agents(session, place.work)
+            await check_apps(session, place.work, [change.address for change in changes])
         warnings = dict.fromkeys((*found, *session.output().warnings))
         has_parameters = bool(await trio.to_thread.run_sync(list_targets, place.work))
     return CheckOutput(

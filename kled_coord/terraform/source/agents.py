@@ -1,4 +1,4 @@
-"""Names the agents of a template, and refuses two of one name. Pure.
+"""Names the agents and apps of a template, and refuses two of one name. Pure.
 
 A plan's format: https://developer.hashicorp.com/terraform/internals/json-format.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from kled_wire.errors import InputError
 
 _TYPES: Final = ("kled_agent", "coder_agent")
 _ADDRESS: Final = re.compile(rf"(?:.*\.)?(?:{'|'.join(_TYPES)})\.[^.\[\]]+(?:\[.*\])?")
+_APPS: Final = ("kled_app", "coder_app")
+_APP: Final = re.compile(rf"(?:.*\.)?(?:{'|'.join(_APPS)})\.[^.\[\]]+(?:\[.*\])?")
 _NAME_MAX: Final = 32
 # The name of an agent has a default in the provider `kled`: a missing name is not known yet.
 _NAMED: Final = "kled_agent"
@@ -22,6 +24,11 @@ _NAMED: Final = "kled_agent"
 def is_agent(address: str) -> bool:
     """Whether the resource of that address is an agent."""
     return _ADDRESS.fullmatch(address) is not None
+
+
+def is_app(address: str) -> bool:
+    """Whether the resource of that address is an app."""
+    return _APP.fullmatch(address) is not None
 
 
 def name_of_label(label: str) -> str:
@@ -35,10 +42,23 @@ def planned_agents(plan: bytes) -> list[tuple[str, str]]:
 
     Those whose name is not known yet are left out; none of what is no plan. Raises nothing.
     """
-    try:
-        return sorted(_named(json.loads(plan)["planned_values"]["root_module"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
+    return _planned(plan, _TYPES, _agent_name)
+
+
+def planned_apps(plan: bytes) -> list[tuple[str, str]]:
+    """The same of apps, by their slugs."""
+    return _planned(plan, _APPS, lambda resource: (resource.get("values") or {}).get("slug"))
+
+
+def refuse_shared_slugs(apps: Iterable[tuple[str, str]], places: Mapping[str, str]) -> None:
+    """Raise InputError("template_invalid") where two apps of an agent have one slug."""
+    first: dict[str, str] = {}
+    for slug, address in apps:
+        if slug in first:
+            both = f"two apps have the slug {slug}: {first[slug]} and {address}"
+            place = places.get(address)
+            raise InputError("template_invalid", f"{place}: {both}" if place else both)
+        first[slug] = address
 
 
 def refuse_shared_names(
@@ -61,14 +81,31 @@ def refuse_shared_names(
         first[name] = address
 
 
-def _named(module: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _planned(
+    plan: bytes, types: Collection[str], name_of: Callable[[Mapping[str, Any]], str | None]
+) -> list[tuple[str, str]]:
+    """The names and addresses of the resources of some types; none of what is no plan."""
+    try:
+        resources = list(_resources(json.loads(plan)["planned_values"]["root_module"]))
+        found = [(name_of(r), r["address"]) for r in resources if r["type"] in types]
+        return sorted((name, address) for name, address in found if name is not None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _resources(module: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for resource in module.get("resources") or ():
-        if resource["mode"] != "managed" or resource["type"] not in _TYPES:
-            continue
-        said = (resource.get("values") or {}).get("name")
-        if said is not None or resource["type"] != _NAMED:
-            index = resource.get("index")
-            label = resource["name"] if index is None else f"{resource['name']}-{index}"
-            yield said or name_of_label(label), resource["address"]
+        if resource["mode"] == "managed":
+            yield resource
     for child in module.get("child_modules") or ():
-        yield from _named(child)
+        yield from _resources(child)
+
+
+def _agent_name(resource: Mapping[str, Any]) -> str | None:
+    said: str | None = (resource.get("values") or {}).get("name")
+    if said is None and resource["type"] == _NAMED:
+        return None
+    index = resource.get("index")
+    return said or name_of_label(
+        resource["name"] if index is None else f"{resource['name']}-{index}"
+    )

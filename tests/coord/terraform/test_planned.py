@@ -52,6 +52,16 @@ resource "kled_agent" "x" {
 }
 """
 MODULAR = {"main.tf": SOURCES + MODULES, "inner/main.tf": SOURCES + CODERS}
+APPS = """resource "coder_app" "a" {
+  agent_id = coder_agent.main.id
+  slug     = "web"
+}
+resource "coder_app" "b" {
+  agent_id = coder_agent.main.id
+  slug     = "web"
+}
+"""
+UNKNOWN = 'resource "terraform_data" "x" {}\n'
 ALIKE = SOURCES + CODERS.replace("main", "my_dev") + CODERS.replace("main", "my-dev")
 
 
@@ -88,6 +98,28 @@ async def test_a_push_is_refused_with_file_and_line(
         )
     assert caught.value.message == said
     assert caught.value.code == "agent_name_taken"
+
+
+async def test_two_apps_of_one_slug_are_refused_at_a_push(
+    binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    async def check(name: str, text: str) -> None:
+        (tmp_path / name).mkdir()
+        await check_template(
+            CheckInput(template=pack({"main.tf": SOURCES + text}), is_planned=True),
+            binary=binary,
+            directory=tmp_path / name,
+            host=EvaluationHost(workspace()),
+            providers=(KLED, CODER),
+        )
+
+    with pytest.raises(InputError) as caught:
+        await check("one", CODERS + APPS)
+    said = "main.tf:17: two apps have the slug web: coder_app.a and coder_app.b"
+    assert (caught.value.message, caught.value.code) == (said, "template_invalid")
+    await check("two", CODERS + APPS.replace("web", "${terraform_data.x.id}") + UNKNOWN)
+    second = CODERS.replace("main", "other")
+    await check("each", CODERS + second + APPS.replace("main", "other", 1))
 
 
 async def test_a_build_is_refused_before_anything_is_applied(
