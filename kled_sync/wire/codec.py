@@ -7,7 +7,6 @@ that have their default values are left out: an older peer knows none of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, fields
 from typing import Any, Final, get_type_hints
 
 import cbor2
@@ -32,11 +31,11 @@ _TEXT_MAX: Final = 16 * 1024
 
 def encode_message(message: Message) -> bytes:
     """One control block's content."""
-    values = [getattr(message, field.name) for field in fields(message)]
-    defaults = [field.default for field in fields(message)]
-    while values and values[-1] == defaults[len(values) - 1]:
+    number, values = TYPES.index(type(message)), list[object](message)
+    names, defaults = message._fields, message._field_defaults
+    while len(values) > _REQUIRED[number] and values[-1] == defaults[names[len(values) - 1]]:
         values.pop()
-    return cbor2.dumps([TYPES.index(type(message)), *map(_plain, values)])
+    return cbor2.dumps([number, *map(_plain, values)])
 
 
 def decode_message(data: bytes) -> Message:
@@ -50,10 +49,8 @@ def decode_message(data: bytes) -> Message:
     kind, converters = TYPES[value[0]], _CONVERTERS[value[0]]
     if not _REQUIRED[value[0]] < len(value) <= len(converters) + 1:
         raise ProtocolError("sync_message_refused", f"{kind.__name__} with {len(value)} fields")
-    found: dict[str, Any] = {
-        name: convert(v) for (name, convert), v in zip(converters, value[1:], strict=False)
-    }
-    return kind(**found)
+    found: list[Any] = [convert(v) for convert, v in zip(converters, value[1:], strict=False)]
+    return kind(*found)
 
 
 def _plain(value: object) -> object:
@@ -162,13 +159,10 @@ _CONVERTER: Final[dict[object, Callable[[object], object]]] = {
 }  # fmt: skip
 
 
-def _converters(kind: type[Any]) -> list[tuple[str, Callable[[object], object]]]:
+def _converters(kind: type[Message]) -> list[Callable[[object], object]]:
     hints = get_type_hints(kind)
-    return [
-        (field.name, _root if field.name == "root" else _CONVERTER[hints[field.name]])
-        for field in fields(kind)
-    ]
+    return [_root if name == "root" else _CONVERTER[hints[name]] for name in kind._fields]
 
 
 _CONVERTERS: Final = [_converters(kind) for kind in TYPES]
-_REQUIRED: Final = [sum(field.default is MISSING for field in fields(kind)) for kind in TYPES]
+_REQUIRED: Final = [len(kind._fields) - len(kind._field_defaults) for kind in TYPES]

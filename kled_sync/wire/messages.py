@@ -1,13 +1,13 @@
 """Messages between a session, which decides, and an endpoint, which has the files. No I/O.
 
 `codec` encodes them: the place of a type in `TYPES` is its number there. A message that has
-`request` is answered by one with the same.
+`request` is answered by one with the same. They are named tuples since all three processes of a
+copy make these types when they start: as dataclasses that takes six times as long.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kled_sync.tree.entry import TreeEntry
 
@@ -47,8 +47,7 @@ class Rows(tuple[tuple[Any, ...], ...]):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRoot:
+class OpenRoot(NamedTuple):
     """Take hold of a root. `options` as `kled_sync.files.options.Options` has them."""
 
     request: int
@@ -56,8 +55,7 @@ class OpenRoot:
     options: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootOpened:
+class RootOpened(NamedTuple):
     request: int
     root: bytes
     facts: dict[str, Any]
@@ -65,8 +63,7 @@ class RootOpened:
     partial: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
+class Scan(NamedTuple):
     """Look again: everywhere, or in the directories that are marked and those named here."""
 
     request: int
@@ -74,30 +71,26 @@ class Scan:
     directories: PathList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(NamedTuple):
     """All that is in a directory now; of the root itself where `directory` is None."""
 
     directory: bytes
     entries: Named
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootIs:
+class RootIs(NamedTuple):
     """The root's own entry; an empty list where nothing is there."""
 
     entry: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
+class Touched(NamedTuple):
     """Paths whose owners or extended attributes may have changed; sent where `OpenRoot` asks."""
 
     paths: PathList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scanned:
+class Scanned(NamedTuple):
     """All listings of a look have been sent."""
 
     request: int
@@ -105,22 +98,19 @@ class Scanned:
     missed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hash:
+class Hash(NamedTuple):
     """Read files; what was found is in `Hashed`."""
 
     request: int
     paths: PathList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hashed:
+class Hashed(NamedTuple):
     request: int
     found: FoundEntries
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supply:
+class Supply(NamedTuple):
     """Send contents for a job: item, path, digest of the version that the receiver has, and how
     much of this one, with the blake3 of that. Of the files of a new directory: item of the first,
     path of the directory, names.
@@ -131,24 +121,21 @@ class Supply:
     items: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supplied:
+class Supplied(NamedTuple):
     """All contents of a job have been sent: what each file was."""
 
     job: int
     items: Numbered
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesSupplied:
+class FilesSupplied(NamedTuple):
     """What the files of new directories were; before the `Supplied` of the job (`wire.filled`)."""
 
     job: int
     rows: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceJob:
+class PlaceJob(NamedTuple):
     """Do a job's operations: what, path, new entry, old entry, source; of a directory that comes
     with files their names and size.
     """
@@ -158,8 +145,7 @@ class PlaceJob:
     operations: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobPlaced:
+class JobPlaced(NamedTuple):
     """A job is done: place of each operation that was not, a code and words; how much was kept."""
 
     job: int
@@ -167,30 +153,26 @@ class JobPlaced:
     too_large: PathList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
+class Drop(NamedTuple):
     """Forget a job that was not done yet."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkIsNear:
+class LinkIsNear(NamedTuple):
     """Contents go over a link whose far end answers at once; not answered.
 
     Only for an endpoint that has the fact `near`.
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(NamedTuple):
     """From now on say `Dirty`."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watching:
+class Watching(NamedTuple):
     """How changes are noticed, and what is to be known about it.
 
     `how` is `inotify`, `fanotify`, `hints` or `sweeps`.
@@ -201,31 +183,27 @@ class Watching:
     words: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dirty:
+class Dirty(NamedTuple):
     """Something changed; a `Scan` would find it."""
 
     everywhere: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskKept:
+class AskKept(NamedTuple):
     """What was kept of a path and below it."""
 
     request: int
     path: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(NamedTuple):
     """Number, time in s since the epoch, path, what became of it, bytes; newest first."""
 
     request: int
     versions: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undo:
+class Undo(NamedTuple):
     """Bring back what `path` was: the last version, or the first since `since_s` (0: the last).
 
     What is in `spared` is brought back by the other side; of what was lost at `until_s` or later
@@ -240,14 +218,12 @@ class Undo:
     until_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undone:
+class Undone(NamedTuple):
     request: int
     paths: PathList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskAttributes:
+class AskAttributes(NamedTuple):
     """Owners, special bits and, where asked for, extended attributes of paths."""
 
     request: int
@@ -255,32 +231,28 @@ class AskAttributes:
     xattrs: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttributesFound:
+class AttributesFound(NamedTuple):
     """`decide.attributes.FileAttributes` of the paths asked for: of the first, if it is much."""
 
     request: int
     rows: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAttributes:
+class SetAttributes(NamedTuple):
     """`decide.attributes.AttributesToSet`s to make."""
 
     request: int
     rows: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttributesSet:
+class AttributesSet(NamedTuple):
     """Paths of which something could not be set, and words."""
 
     request: int
     failed: Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRefused:
+class RequestRefused(NamedTuple):
     """A request that was not done, as the error it was."""
 
     request: int
