@@ -55,9 +55,6 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
     except NoCommandError as error:
         raise _error("There is nothing to run", f"{error}.", ("command",)) from error
     user = _user(process, around, values)
-    mounts = [*_files(values, around), *_secrets(process, values, around), *around.joined.mounts]
-    mounts += pin_mounts(values, around.owner, around.directory.path)
-    mounts += [_tmpfs(block) for block in values["tmpfs"]]
     environment = dict(process.environment)
     if user.home:
         environment.setdefault("HOME", user.home)
@@ -85,7 +82,7 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
             is_kata=around.runtime.handler.is_kata,
             add_capabilities=tuple(capabilities.get("add") or ()),
             drop_capabilities=tuple(capabilities.get("drop") or ()),
-            mounts=tuple(mounts),
+            mounts=tuple(_mounts(process, values, around)),
             devices=tuple(device_nodes(values, around.owner)),
             rlimits=[
                 (block["name"], int(block["soft"]), int(block["hard"]))
@@ -128,6 +125,12 @@ def _user(process: FirstProcess, around: Surroundings, values: Values) -> rootfs
     except rootfs.UserUnknownError as error:
         path: AttributePath = ("user",) if values["user"] else ("image",)
         raise _error("There is no such user", f"{error}.", path) from error
+
+
+def _mounts(process: FirstProcess, values: Values, around: Surroundings) -> list[SpecMount]:
+    found = [*_files(values, around), *_secrets(process, values, around), *around.joined.mounts]
+    found += pin_mounts(values, around.owner, around.directory.path)
+    return found + [_tmpfs(block) for block in values["tmpfs"]]
 
 
 def _files(values: Values, around: Surroundings) -> list[SpecMount]:
