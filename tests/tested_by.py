@@ -257,7 +257,7 @@ TESTED_BY = {
         kled_provider/kata/image/archive kled_provider/kata/image/sources
         kled_provider/kata/image/holders kled_provider/kata/image/manifest
         kled_provider/kata/image/named kled_provider/kata/image/reference
-        kled_provider/kata/image/registry kled_provider/kata/image/resource
+        kled_provider/kata/image/resource
         kled_provider/kata/image/storing kled_provider/kata/image/unpacking
     """,
     "provider/kata/serving/test_remote.py": """

@@ -27,6 +27,8 @@ _TRIES: Final = 5  # of one blob, each from where the last ended
 _MAX_TOKEN_BYTES: Final = 64 << 10
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _SHOWN = 200
+# What httpx raises where there is no whole answer; a URL may come from the registry too.
+_NO_ANSWER: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
 
 
 class RegistryError(HostError):
@@ -73,7 +75,7 @@ class RemoteRepository:
         """Ask what the reference stands for. Raises RegistryError."""
         wanted = self._reference.wanted
         async with self._get(f"{self._base}/manifests/{wanted}", {"accept": _ACCEPT}) as answer:
-            data = await _read(answer, MAX_DOCUMENT_BYTES)
+            data = await self._read(answer, MAX_DOCUMENT_BYTES)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if self._reference.digest and digest != self._reference.digest:
@@ -128,7 +130,7 @@ class RemoteRepository:
         request = self._client.build_request("GET", url, headers=headers)
         try:
             answer = await self._client.send(request, stream=True)
-        except (httpx.TransportError, httpx.InvalidURL, ssl.SSLError) as error:
+        except _NO_ANSWER as error:
             raise self._unreachable(error) from error
         try:
             yield answer
@@ -157,18 +159,31 @@ class RemoteRepository:
             request = next(basic.auth_flow(request))
         try:
             answer = await self._client.send(request, stream=True)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except _NO_ANSWER as error:
             raise self._unreachable(error) from error
         try:
             if answer.status_code != 200:
                 raise self._refused(answer.status_code, realm)
-            await _read(answer, _MAX_TOKEN_BYTES)
+            await self._read(answer, _MAX_TOKEN_BYTES)
             token = _token(answer)
         finally:
             await answer.aclose()
         if not token:
             raise self._refused(401, realm)
         self._authorization = f"Bearer {token}"
+
+    async def _read(self, answer: httpx.Response, most: int) -> bytes:
+        """Read an answer that may have `most` bytes. Raises RegistryError."""
+        found = bytearray()
+        try:
+            async for piece in answer.aiter_bytes():
+                found += piece
+                if len(found) > most:
+                    raise RegistryError(f"{answer.url.host} answered more than {most} bytes")
+        except _NO_ANSWER as error:
+            raise self._unreachable(error) from error
+        answer._content = bytes(found)  # noqa: SLF001 - what aread does, but bounded
+        return bytes(found)
 
     def _refused(self, status: int, url: str) -> RegistryError:
         name = self._reference.name
@@ -193,7 +208,7 @@ class RemoteRepository:
         return f" of {digest}" if digest and digest not in self._reference.name else ""
 
     def _unreachable(self, error: Exception) -> RegistryError:
-        why = str(error) or type(error).__name__
+        why = str(error).rstrip(".") or type(error).__name__
         return RegistryError(
             f"{self._reference.host} cannot be reached: {why[:_SHOWN]}",
             hint="Check the name, and the proxy and certificates of this machine.",
@@ -214,17 +229,6 @@ async def open_registry(
         verify=verify, timeout=_TIMEOUT, follow_redirects=True, max_redirects=5
     ) as client:
         yield RemoteRepository(client, reference, login, scheme)
-
-
-async def _read(answer: httpx.Response, most: int) -> bytes:
-    """Read an answer that may have `most` bytes. Raises RegistryError."""
-    found = bytearray()
-    async for piece in answer.aiter_bytes():
-        found += piece
-        if len(found) > most:
-            raise RegistryError(f"{answer.url.host} answered more than {most} bytes")
-    answer._content = bytes(found)  # noqa: SLF001 - what aread does, but bounded
-    return bytes(found)
 
 
 def _token(answer: httpx.Response) -> str:
