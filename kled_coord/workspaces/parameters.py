@@ -91,7 +91,7 @@ def decide_parameters(
     if missing:
         raise _missing(version, missing)
     if asked is not None:
-        _check_asked(version, asked, values)
+        _check_asked(version, asked, kept, given)
     former = names | {variable.name for variable in (applied or version).variables}
     chosen = split_parameters(version, values)
     parameters = {name: value for name, value in kept.plain.items() if name not in former}
@@ -125,8 +125,12 @@ def missing_variables(version: TemplateVersion, values: Mapping[str, str]) -> li
 
 
 def _check_asked(
-    version: TemplateVersion, asked: Sequence[TemplateParameter], values: Mapping[str, str]
+    version: TemplateVersion,
+    asked: Sequence[TemplateParameter],
+    kept: Parameters,
+    given: Mapping[str, str],
 ) -> None:
+    values = {**kept.plain, **kept.secret, **given}
     wrong = [each for each in asked if each.error is not None]
     missing = [each.name for each in wrong if each.name not in values]
     for each in wrong:
@@ -134,7 +138,7 @@ def _check_asked(
             raise InputError(
                 "parameter_invalid",
                 f"parameter {_shown(each.name)}: {_one_line(each.error or '')}",
-                hint=f"-p {each.name}=VALUE" if each.name.isprintable() else None,
+                hint=_hint_of(each, is_chosen=each.name in kept.plain and each.name in given),
             )
     for each in wrong:
         if each.default is not None:
@@ -146,6 +150,13 @@ def _check_asked(
             )
     if missing:
         raise _missing(version, missing)
+
+
+def _hint_of(parameter: TemplateParameter, *, is_chosen: bool) -> str | None:
+    """How another value is given; for one that `is_chosen` for good the error says what to do."""
+    if not parameter.name.isprintable() or (is_chosen and not parameter.mutable):
+        return None
+    return f"-p {parameter.name}=VALUE"
 
 
 def split_parameters(version: TemplateVersion, values: Mapping[str, str]) -> Parameters:

@@ -71,7 +71,10 @@ def value_problem(
     if value is None:
         return "A value is needed: there is no default."
     if previous is not None and value != previous and not declared["mutable"]:
-        return f"It cannot be changed: it is {previous!r} since the workspace was made."
+        return (
+            f"It cannot be changed: it is {previous!r} since the workspace was made. Make another "
+            "workspace for another value."
+        )
     return (
         _form_problem(value, declared["type"])
         or _option_problem(value, declared)
