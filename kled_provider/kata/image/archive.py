@@ -134,7 +134,8 @@ def _read_layout(archive: ImageArchive, members: Mapping[str, _Span]) -> None:
         directory, _, hexadecimal = name.rpartition("/")
         if directory == "blobs/sha256":
             archive.find(f"sha256:{hexadecimal}", span.offset, span.size)
-    manifests = _json(archive, members["index.json"]).get("manifests")
+    index = _json(archive, members["index.json"])
+    manifests = index.get("manifests") if isinstance(index, dict) else None
     if not isinstance(manifests, list) or not manifests:
         raise ImageFormatError("its index.json names no manifest")
     found = [parse_descriptor(entry) for entry in manifests]

@@ -42,7 +42,8 @@ SCHEMA = Schema(
         ),
         optional(
             "size",
-            "Size of a tmpfs in MiB, 64 by default; a directory has none.",
+            "Size of a tmpfs in MiB, 64 by default; a directory has none. As `read_only` it counts "
+            "for containers that are made later.",
             NUMBER,
             check=between(1, 1 << 20, unit="MiB"),
         ),

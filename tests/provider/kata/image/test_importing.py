@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from kled_provider.kata.image.archive import open_archive
+from kled_provider.kata.image.manifest import ImageFormatError
 from tests.kit.oci import busybox_layer, image_of, tar_of
 from tests.kit.waiting import wait_until
 from tests.provider.kata.containers import refused
@@ -108,3 +111,11 @@ async def test_an_image_may_not_unpack_to_more_than_the_owner_allows(
     platform.write("[images]\nunpacked_bytes = 70000000\n")
     await kata("apply", "-auto-approve")
     await kata("destroy", "-auto-approve")
+
+
+@pytest.mark.parametrize("listed", [b"null", b"[]", b'"x"', b"{}", b'{"manifests": 1}', b"{"])
+@pytest.mark.parametrize("name", ["index.json", "manifest.json"])
+def test_a_list_of_images_that_is_none_is_refused(tmp_path: Path, name: str, listed: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_of({"oci-layout": b"{}", name: listed}))
+    with (tmp_path / "x.tar").open("rb") as file, pytest.raises(ImageFormatError):
+        open_archive(file, 1 << 20)
