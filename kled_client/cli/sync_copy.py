@@ -172,7 +172,8 @@ async def _copy(
         meter = SyncMeter()
         meter.show_by(bar.update)
         result = await copy(wish, invocation.env, invocation.ssh, confirm, meter, processes)
-    _report(invocation, result, dry_run=dry_run, seconds=trio.current_time() - began)
+    seconds = trio.current_time() - began
+    _report(invocation, result, str(wish.source), dry_run=dry_run, seconds=seconds)
     return 0
 
 
@@ -188,17 +189,21 @@ def _show(invocation: Invocation, plan: Plan, source_name: bytes) -> None:
             invocation.output.line(itemize(*row, root=source_name))
 
 
-def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:
-    """Raises KledError("sync_incomplete") where single paths failed."""
-    from kled_sync.session.transfers.transfer import failure_line
+def _report(
+    invocation: Invocation, result: Result, source: str, *, dry_run: bool, seconds: float
+) -> None:
+    """Raises KledError("sync_incomplete") where paths failed; `source` is the root's name."""
     from kled_sync.tree.paths import shown
 
+    def named(path: bytes) -> str:
+        return shown(path) if path else source
+
     output = invocation.output
-    problems = [failure_line(failure) for failure in result.done.failures]
+    problems = [f"{named(f.action.path)}: {f.words}" for f in result.done.failures]
     unread = [s for s in result.skipped if s.is_problem]
     for skipped in [s for s in result.skipped if not s.is_problem][:_PROBLEMS_MAX]:
-        output.note(f"left out {shown(skipped.path)}: {skipped.reason}")
-    problems += [f"{shown(s.path)}: {s.reason}" for s in unread]
+        output.note(f"left out {named(skipped.path)}: {skipped.reason}")
+    problems += [f"{named(s.path)}: {s.reason}" for s in unread]
     if output.as_json and not dry_run:
         output.json_line({
             "event": "done", "files": result.files, "bytes": result.done.content_bytes,
@@ -208,7 +213,7 @@ def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: f
         others = result.changes - result.files
         output.copied(result.files, result.done.content_bytes, seconds, others=others)
     for path in result.done.too_large[:_PROBLEMS_MAX]:
-        output.note(f"the old {shown(path)} is too large to be kept")
+        output.note(f"the old {named(path)} is too large to be kept")
     if problems:
         for line in problems[:_PROBLEMS_MAX]:
             output.note(line)

@@ -161,10 +161,18 @@ def _try_connect(env: Mapping[str, str]) -> socket.socket:
 
 
 def _begin(env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """It outlives us and the terminal, and belongs to no directory."""
+    """It outlives us and the terminal, and belongs to no directory. Raises UnavailableError."""
     home = sync_home(env)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / "background.log").open("wb") as log:
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = (home / "background.log").open("wb")
+    except OSError as exc:
+        raise UnavailableError(
+            "sync_state_unusable",
+            f"{home} cannot be used: {exc.strerror}",
+            hint="set XDG_STATE_HOME to a directory you may write",
+        ) from exc
+    with opened as log:
         return subprocess.Popen(
             [sys.executable, "-m", "kled_client", "sync", "background"],
             env=dict(env),

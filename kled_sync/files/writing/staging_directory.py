@@ -69,8 +69,9 @@ def _open_staging(root: Root, closed: ClosedDirectories, name: bytes) -> tuple[b
         try:
             return False, *_make_staging(root.above, name)
         except PermissionError:
-            if device is None:
-                raise
+            found = root.stat(ROOT)
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                raise  # there is no other directory
     with closed.opened(ROOT):
         return True, *_make_staging(root.directory(ROOT), name)
 

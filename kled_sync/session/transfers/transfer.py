@@ -29,7 +29,7 @@ from kled_sync.session.transfers.jobs import failed_in, place_message
 from kled_sync.session.transfers.moving import move_directories
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.packed import PackedEntries
-from kled_sync.tree.paths import join, shown
+from kled_sync.tree.paths import join
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
 from kled_sync.wire.filled import FILLS, FolderItem, SuppliedFolder, filled
@@ -364,8 +364,3 @@ def _brought(job: SyncJob, by_path: dict[bytes, PathChange]) -> dict[bytes, Tree
         for o in job.operations
         if o.new is not None and not o.new.is_directory and o.do is not Do.DRESS
     }
-
-
-def failure_line(failure: Failure) -> str:
-    """For people."""
-    return f"{shown(failure.action.path)}: {failure.words}"

@@ -108,3 +108,12 @@ def test_a_background_process_of_another_version_is_started_again(
 def test_nobody_answers_where_nothing_runs(env: Env) -> None:
     with pytest.raises(UnavailableError, match="does not run"):
         ask(env, "list", start=False)
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(env: Env, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UnavailableError, match="file/kled/sync cannot be used: Not a dir"
+    ) as caught:
+        ask({**env, "XDG_STATE_HOME": str(tmp_path / "file")}, "list")
+    assert caught.value.code == "sync_state_unusable"

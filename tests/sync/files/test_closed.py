@@ -11,6 +11,8 @@ import pytest
 
 from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.root import Root
+from kled_sync.files.writing.staging_directory import staging
+from kled_wire.errors import UnavailableError
 from tests.kit.unprivileged import bound_by_permissions
 
 
@@ -107,3 +109,18 @@ def test_what_could_not_be_given_back_is_not_opened(
     assert not ClosedDirectories(root, record).open([b"d", b"gone", b"d/e/f"])
     assert mode(place / "d") == 0o2555
     assert not record.exists()
+
+
+def test_a_file_in_a_directory_that_is_closed_names_why_nothing_is_staged(
+    place: Path, record: Path
+) -> None:
+    (place / "d").chmod(0o755)
+    (place / "d" / "file").touch()
+    (place / "d").chmod(0o555)
+    with (
+        bound_by_permissions(),
+        Root(os.fsencode(place / "d" / "file")) as root,
+        pytest.raises(UnavailableError, match="file: Permission denied"),
+        staging(root, ClosedDirectories(root, record)),
+    ):
+        pass
