@@ -1,4 +1,4 @@
-"""Knock at an agent's addresses, for a poll(2) loop: the first that proves to be the agent's wins.
+"""Dial an agent's addresses, for a poll(2) loop: the first that proves to be the agent's wins.
 
 As `kled_wire/resume/direct/seeker.py` does under Trio, without blocking and without a thread.
 """

@@ -143,7 +143,7 @@ class Paths:
         self._network_at = min(self._network_at, soon)
 
     def begin(self, now: float) -> tuple[Candidate, ...]:
-        """An attempt begins: the addresses to knock at, STAGGER_S after one another."""
+        """An attempt begins: the addresses to dial, STAGGER_S after one another."""
         self._tried_at = now
         if self._is_untried:
             self._offer_tried_at = now

@@ -153,24 +153,24 @@ class DirectSeeker:
             nursery.cancel_scope.cancel()
 
     async def _race(self, stream: ResumableStream, new: New) -> _Found | None:
-        """Knock at all addresses; the first that proves to be the agent's.
+        """Dial all addresses; the first that proves to be the agent's.
 
         None where there is none, or something new to try.
         """
         candidates = self._paths.begin(trio.current_time())
         failures: dict[Candidate, str] = {}
-        won: _Found | None = None
+        winner: _Found | None = None
 
-        async def knock(delay_s: float, candidate: Candidate) -> None:
-            nonlocal won
+        async def attempt(delay_s: float, candidate: Candidate) -> None:
+            nonlocal winner
             await trio.sleep(delay_s)
             try:
-                found = await self._knock(candidate, stream, new)
+                found = await self._dial(candidate, stream, new)
             except _FAILURES as exc:
                 failures[candidate] = describe(exc)
                 return
-            if won is None:
-                won = found
+            if winner is None:
+                winner = found
                 nursery.cancel_scope.cancel()
             else:
                 await trio.aclose_forcefully(found.transport)
@@ -178,12 +178,12 @@ class DirectSeeker:
         with trio.move_on_after(ATTEMPT_S):
             async with self._unless_due(), trio.open_nursery() as nursery:
                 for number, candidate in enumerate(candidates):
-                    nursery.start_soon(knock, number * STAGGER_S, candidate)
-        if won is None and self._paths.try_at > trio.current_time():
+                    nursery.start_soon(attempt, number * STAGGER_S, candidate)
+        if winner is None and self._paths.try_at > trio.current_time():
             self._paths.failed(failures, trio.current_time())
-        return won
+        return winner
 
-    async def _knock(self, candidate: Candidate, stream: ResumableStream, new: New) -> _Found:
+    async def _dial(self, candidate: Candidate, stream: ResumableStream, new: New) -> _Found:
         """Connect, and have the other end prove itself. Raises _FAILURES."""
         family = trio.socket.AF_INET6 if ":" in candidate.host else trio.socket.AF_INET
         plain = trio.socket.socket(family, trio.socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Daemons that sessions leave behind: adopted, buried, ended. In a process of its own."""
+"""Daemons that sessions leave behind: adopted, reaped, ended. In a process of its own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ print("all well")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has subreapers")
-def test_a_daemon_is_adopted_buried_and_ended_and_our_own_keep_their_status(
+def test_a_daemon_is_adopted_reaped_and_ended_and_our_own_keep_their_status(
     tmp_path: Path,
 ) -> None:
     done = subprocess.run(

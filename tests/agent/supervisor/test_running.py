@@ -109,7 +109,7 @@ def test_without_a_command_signals_go_to_the_agent(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == 4
 
 
-def test_orphans_are_buried_and_what_is_left_at_the_end_is_ended(tmp_path: Path) -> None:
+def test_orphans_are_reaped_and_what_is_left_at_the_end_is_ended(tmp_path: Path) -> None:
     orphans = "for i in 1 2 3 4 5; do (setsid sleep 0.01 &) ; done; (setsid sleep 1000 &)"
     with supervised(tmp_path, "exec sleep 1000", f"{orphans}; echo >up; read x <fifo") as process:
         os.mkfifo(tmp_path / "fifo")

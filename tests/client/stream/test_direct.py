@@ -101,8 +101,8 @@ def test_an_offer_does_not_wait_for_silent_addresses_of_the_one_before() -> None
         assert side.wake_at() == OFFER_PACE_S
         side.step(OFFER_PACE_S)
         other.settimeout(10)
-        knocking, _ = other.accept()
-        knocking.close()
+        dialling, _ = other.accept()
+        dialling.close()
         assert side.racing
 
 

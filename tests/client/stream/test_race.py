@@ -1,4 +1,4 @@
-"""Knocking at addresses, step by step, with sockets that do what a test wants."""
+"""Dialling addresses, step by step, with sockets that do what a test wants."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_an_agent_that_offers_all_the_time_does_not_keep_a_client_busy(
     assert all(later - before > BACKOFF.ceiling(3) - 1e-6 for before, later in again)
 
 
-def knocking_where_it_was() -> Paths:
+def dialling_where_it_was() -> Paths:
     """At 20.2 s, as the network has changed: at what was offered, and tried, at 0 s."""
     paths = made()
     paths.offered(OTHER, 0.0)
@@ -159,17 +159,17 @@ def knocking_where_it_was() -> Paths:
 
 def test_an_offer_need_not_wait_where_the_network_made_us_try_another() -> None:
     """Where both ends get a link at once, the agent's news are a moment late."""
-    paths = knocking_where_it_was()
+    paths = dialling_where_it_was()
     paths.failed({SIX: "no route"}, 20.2)
     paths.offered(OFFER, 20.3)
     assert paths.try_at == 20.3
 
 
 def test_an_offer_that_comes_during_an_attempt_is_tried_instead() -> None:
-    paths = knocking_where_it_was()
+    paths = dialling_where_it_was()
     paths.offered(OFFER, 20.3)
     assert paths.try_at == 20.3
-    # Nobody has knocked at these addresses yet.
+    # Nobody has dialled these addresses yet.
     paths.failed({}, 20.3)
     assert not paths.settled
     assert paths.try_at == 20.3

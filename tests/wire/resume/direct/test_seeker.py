@@ -34,7 +34,7 @@ class Agent:
         self.relay_is_up = True
         self.relay_dials = 0
         self.direct_moves = 0
-        self.knocks = 0
+        self.attempts = 0
         self.port = 0
         self._nursery = nursery
         self._new: New | None = None
@@ -78,7 +78,7 @@ class Agent:
 
     async def _serve_direct(self, transport: trio.SocketStream) -> None:
         self._direct.append(transport)
-        self.knocks += 1
+        self.attempts += 1
         await self._serve(transport, True)
 
     async def _serve(self, transport: trio.abc.HalfCloseableStream, direct: bool) -> None:
@@ -271,7 +271,7 @@ async def test_a_path_waits_until_the_relay_has_been_greeted(site: Site) -> None
 
     site.client.state.on_offer = hear
     site.agent.offer(site.agent.port)
-    while not site.agent.knocks:
+    while not site.agent.attempts:
         await site.say(b"on the relay")
     for _ in range(20):
         await site.say(b"still there")
