@@ -55,44 +55,9 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
     except NoCommandError as error:
         raise _error("There is nothing to run", f"{error}.", ("command",)) from error
     user = _user(process, around, values)
-    environment = dict(process.environment)
-    if user.home:
-        environment.setdefault("HOME", user.home)
-    capabilities: Values = values["capabilities"] or {}
-    runtime: Values = values["runtime"] or {}
-    path = around.runtime.configuration
-    spec = build_spec(
-        SpecInput(
-            args=process.args,
-            environment=environment,
-            directory=process.directory,
-            hostname=values["hostname"] or values["name"],
-            cgroup=f"/{around.owner.containerd.namespace}/{container}",
-            uid=user.uid,
-            gid=user.gid,
-            groups=user.groups,
-            netns=around.joined.netns,
-            runtime_hook=around.joined.hook,
-            memory_mib=int(values["memory"]),
-            vcpus=float(values["vcpus"]),
-            pids=int(values["pids_limit"] or 0),
-            shm_mib=int(values["shm_size"] or 64),
-            is_read_only=bool(values["read_only"]),
-            is_privileged=bool(values["privileged"]),
-            is_kata=around.runtime.handler.is_kata,
-            add_capabilities=tuple(capabilities.get("add") or ()),
-            drop_capabilities=tuple(capabilities.get("drop") or ()),
-            mounts=tuple(_mounts(process, values, around)),
-            devices=tuple(device_nodes(values, around.owner)),
-            rlimits=[
-                (block["name"], int(block["soft"]), int(block["hard"]))
-                for block in values["rlimit"]
-            ],
-            sysctls=values["sysctls"] or {},
-            annotations=runtime.get("annotations") or {},
-        )
-    )
+    spec = build_spec(_spec_input(container, values, around, process, user))
     _refuse_without_setuid(process, spec)
+    path = around.runtime.configuration
     return ContainerJob(
         id=container,
         image=around.image.name,
@@ -102,6 +67,48 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
         spec=spec,
         labels=around.labels,
         io=TaskIo(stdout=around.joined.fifo, stderr=around.joined.fifo),
+    )
+
+
+def _spec_input(
+    container: str,
+    values: Values,
+    around: Surroundings,
+    process: FirstProcess,
+    user: rootfs.ContainerUser,
+) -> SpecInput:
+    environment = dict(process.environment)
+    if user.home:
+        environment.setdefault("HOME", user.home)
+    capabilities: Values = values["capabilities"] or {}
+    runtime: Values = values["runtime"] or {}
+    return SpecInput(
+        args=process.args,
+        environment=environment,
+        directory=process.directory,
+        hostname=values["hostname"] or values["name"],
+        cgroup=f"/{around.owner.containerd.namespace}/{container}",
+        uid=user.uid,
+        gid=user.gid,
+        groups=user.groups,
+        netns=around.joined.netns,
+        runtime_hook=around.joined.hook,
+        memory_mib=int(values["memory"]),
+        vcpus=float(values["vcpus"]),
+        pids=int(values["pids_limit"] or 0),
+        shm_mib=int(values["shm_size"] or 64),
+        is_read_only=bool(values["read_only"]),
+        is_privileged=bool(values["privileged"]),
+        is_kata=around.runtime.handler.is_kata,
+        add_capabilities=tuple(capabilities.get("add") or ()),
+        drop_capabilities=tuple(capabilities.get("drop") or ()),
+        mounts=tuple(_mounts(process, values, around)),
+        devices=tuple(device_nodes(values, around.owner)),
+        rlimits=[
+            (block["name"], int(block["soft"]), int(block["hard"])) for block in values["rlimit"]
+        ],
+        sysctls=values["sysctls"] or {},
+        annotations=runtime.get("annotations") or {},
     )
 
 
