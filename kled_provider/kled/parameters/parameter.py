@@ -137,6 +137,8 @@ class ParameterData(DataSource):
         name, default = declared["name"], declared["default"]
         previous = workspace["previous_parameters"].get(name)
         value = workspace["parameters"].get(name, default)
+        if declared["ephemeral"] and value == previous:
+            value = default  # kept from a version in which it was for good
         if previous not in (None, value) and await _problem(declared, previous, None):
             previous = None  # the template has changed: it must be possible to choose another one
         problem = await _problem(declared, value, previous)

@@ -63,6 +63,14 @@ async def test_what_no_longer_fits_can_be_changed(
     assert bool(error) == bool(found)
 
 
+async def test_what_was_kept_is_no_value_of_an_ephemeral_one() -> None:
+    once = {"name": "p", "mutable": True, "ephemeral": True, "default": "no"}
+    config = conform_object(once, SCHEMA)
+    for chosen, value in (("kept", "no"), ("now", "now")):
+        context = Context(host=AskingHost(chosen, "kept"), keep=lambda _values: None)  # type: ignore[arg-type]  # part of one
+        assert (await ParameterData().read(context, config))["value"] == value
+
+
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31mb", "\u2028"])
 def test_a_name_is_one_line_of_text(name: str) -> None:
     parameter = ParameterData().validate(conform_object({"name": name}, SCHEMA))
