@@ -77,6 +77,7 @@ def _spec_input(
     process: FirstProcess,
     user: rootfs.ContainerUser,
 ) -> SpecInput:
+    """What a template declares, with the mounts, whose files this writes."""
     environment = dict(process.environment)
     if user.home:
         environment.setdefault("HOME", user.home)
