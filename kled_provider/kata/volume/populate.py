@@ -24,7 +24,8 @@ from kled_provider.kata.volume.tree import (
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PERMISSIONS = 0o777  # nothing becomes set-user-id by being copied
-_MAX_DEPTH = 200
+_MOST_ID = 2**32 - 2  # of uid_t, without the one that means "no change" (chown(2))
+_LATEST_S = 2.0**33  # what every file system can keep is earlier
 _LIMITS = TreeLimits()
 
 
@@ -36,13 +37,13 @@ class Ownership:
     gid: int | None = None
 
     def mode(self, mode: int, uid: int, gid: int, mtime: float) -> EntryMode:
-        """What an entry gets that was so."""
-        return EntryMode(
-            mode=mode & _PERMISSIONS,
-            uid=uid if self.uid is None else self.uid,
-            gid=gid if self.gid is None else self.gid,
-            mtime=mtime,
-        )
+        """What an entry gets that was so. Raises TreeError."""
+        uid = uid if self.uid is None else self.uid
+        gid = gid if self.gid is None else self.gid
+        if not (0 <= uid <= _MOST_ID and 0 <= gid <= _MOST_ID):
+            raise TreeError(f"an entry belongs to {uid}:{gid}, which is no user and group")
+        mtime = min(max(0.0, mtime), _LATEST_S)
+        return EntryMode(mode=mode & _PERMISSIONS, uid=uid, gid=gid, mtime=mtime)
 
 
 def populate(
@@ -70,8 +71,6 @@ def populate(
 
 
 def _copy(tree: VolumeTree, source: int, parts: Parts, ownership: Ownership) -> None:
-    if len(parts) > _MAX_DEPTH:
-        raise TreeError(f"directories are nested more than {_MAX_DEPTH} deep")
     for name in sorted(os.listdir(source)):
         found = os.lstat(name, dir_fd=source)
         here = (*parts, name)
@@ -109,7 +108,7 @@ def _unpack_one(
     tree: VolumeTree, archive: tarfile.TarFile, member: tarfile.TarInfo, ownership: Ownership
 ) -> None:
     parts = parts_of(member.name)
-    mode = ownership.mode(member.mode, member.uid, member.gid, max(0.0, float(member.mtime)))
+    mode = ownership.mode(member.mode, member.uid, member.gid, float(member.mtime))
     if member.isdir():
         if parts:
             tree.directory(parts, mode)

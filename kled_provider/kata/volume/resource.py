@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from kled_provider.kata.volume.stored import (
     kept_for_owner,
     new_id,
     remove_directory,
+    remove_tree,
     require_no_writer,
 )
 from kled_provider.locks import hold_lock
@@ -220,7 +220,8 @@ def collect_volumes(settings: VolumeSettings) -> list[str]:
     store, collected = VolumeStore(settings.directory), []
     for place in (None, *settings.places):
         for path in store.orphans(_root(settings, place)):
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                remove_tree(path)
             store.forget(id_of(path))
             collected.append(id_of(path))
     return collected
@@ -233,7 +234,8 @@ def _draft(volume: StoredVolume) -> Path:
 def _unmake(store: VolumeStore, volume: StoredVolume) -> None:
     """Take away what there is of a volume that was not made; blocks."""
     for path in (_draft(volume), volume.data):
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(path)
     store.forget(volume.id)
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_DEPTH = 200
 _BLOCK = 1 << 20
 
 Parts = tuple[str, ...]
@@ -131,6 +132,8 @@ class VolumeTree:
         if self._entries > self._limits.entries:
             limit = self._limits.entries
             raise TreeError(f"there are more than {limit} entries, at {_shown(parts)}")
+        if len(parts) > _MAX_DEPTH + 1:
+            raise TreeError(f"directories are nested more than {_MAX_DEPTH} deep")
 
     @contextmanager
     def _parent(self, parts: Parts) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from kled_provider.kata.paths.beneath import opened_beneath
 from kled_provider.kata.volume.populate import Ownership, populate
+from kled_provider.kata.volume.stored import remove_tree
 from kled_provider.kata.volume.tree import TreeError, TreeLimits, parts_of
 
 Member = tuple[str, bytes, str, bytes]  # name, type, link name, content
@@ -171,6 +173,43 @@ def test_too_much_is_refused(tmp_path: Path) -> None:
     many = [(f"f{n}", REG, "", b"") for n in range(4)]
     with pytest.raises(TreeError, match="more than 3 entries"):
         fill(archive(tmp_path / "b.tar", many), tmp_path / "out2", limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"uid": 2**33}, "belongs to 8589934592:0"),
+        ({"gid": -7}, "belongs to 0:-7"),
+        ({"name": "d/" * 1500 + "f"}, "nested more than 200 deep"),
+    ],
+)
+def test_an_entry_that_no_file_system_has_is_refused(
+    tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as made:
+        info = tarfile.TarInfo("f")
+        info.mtime = 1e300  # taken as one that there is
+        made.addfile(info)
+        for name, value in given.items():
+            setattr(info, name, value)
+        made.addfile(info)
+    with pytest.raises(TreeError, match=said):
+        fill(tmp_path / "a.tar", tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["f"]
+
+
+def test_a_volume_is_removed_however_deep_it_is(tmp_path: Path) -> None:
+    doomed = tmp_path / "doomed"
+    doomed.mkdir()
+    fd = os.open(doomed, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    remove_tree(doomed)
+    assert not doomed.exists()
 
 
 def test_no_race_makes_us_copy_what_lies_outside(tmp_path: Path) -> None:
