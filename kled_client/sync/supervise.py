@@ -23,7 +23,7 @@ from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.halting import HaltedError
-from kled_sync.session.sides.side import SideState
+from kled_sync.session.sides.side import Sides, SideState
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import KledError, UnavailableError
@@ -36,6 +36,8 @@ _BEGIN_S: Final = 15.0
 _RECENT: Final = 200
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 _SHOWN_MAX: Final = 200
+# What an endpoint does for one request takes this long where something is wrong, or much is there.
+_SILENT_S: Final = 10
 _T = TypeVar("_T")
 
 
@@ -294,7 +296,7 @@ def _figures(sync: ContinuousSync) -> dict[str, Any]:
         for side, state in sync.sides.items()
     }
     return {
-        "doing": health.phase,
+        "doing": ", ".join([health.phase, *_silent(sync.sides)]),
         "conflicts": _rows(conflicts),
         "conflicts_total": len(conflicts),
         "problems": _rows(problems),
@@ -306,6 +308,12 @@ def _figures(sync: ContinuousSync) -> dict[str, Any]:
         "bytes_total": meter.total_bytes,
         "sides": watching,
     }
+
+
+def _silent(sides: Sides) -> list[str]:
+    """Which sides have not answered for long: they may hang, or look at a large folder."""
+    waits = ((side.value, int(state.peer.silent_s())) for side, state in sides.items())
+    return [f"{side} has not answered for {s} s" for side, s in waits if s >= _SILENT_S]
 
 
 def _rows(found: dict[bytes, str]) -> list[dict[str, str]]:

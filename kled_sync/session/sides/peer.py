@@ -50,6 +50,8 @@ class Peer:
         self._passage: Passage | None = None
         self._passed: Callable[[WireBlock], None] = lambda _: None
         self.sent_bytes = self.received_bytes = 0
+        # When it was last heard of, or was asked while nothing else was awaited of it.
+        self._heard_at = 0.0
 
     def pass_on(self, target: Peer, passed: Callable[[WireBlock], None]) -> None:
         """Pass blocks of content on to `target` from now on, and call `passed` with each."""
@@ -82,6 +84,7 @@ class Peer:
     async def _read(self) -> None:
         blocks, assembler = BlockReader(), Assembler()
         while size := await self._receive(blocks):
+            self._heard_at = trio.current_time()
             self.received_bytes += size
             for block in blocks.took(size):
                 if block.channel == CONTROL:
@@ -117,8 +120,14 @@ class Peer:
         elif self.listener is not None:
             self.listener.took(message)
 
+    def silent_s(self) -> float:
+        """For how many seconds nothing has come from it while an answer is awaited; 0 otherwise."""
+        return trio.current_time() - self._heard_at if self._pending else 0.0
+
     async def ask(self, make: Callable[[int], messages.Message]) -> messages.Message:
         """The answer to the request that `make` makes with a number. Raises KledError."""
+        if not self._pending:
+            self._heard_at = trio.current_time()
         number = next(self._requests)
         event, answers = trio.Event(), list[messages.Message]()
         self._pending[number] = event, answers

@@ -23,6 +23,7 @@ from kled_client.sync.control import ask, stream
 from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SyncSession, sync_home
 from kled_sync.session.continuous import ContinuousSync
+from kled_sync.session.sides.peer import Peer
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
 from tests.client.sync.conftest import Env
 
@@ -312,6 +313,16 @@ async def test_what_waits_for_a_sync_that_is_ended_is_answered(
             for _ in range(2):
                 await waiting.acquire()
             await asked("pause", name="s")
+
+
+async def test_status_names_a_side_that_does_not_answer(
+    env: Env, session: SyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        monkeypatch.setattr(Peer, "silent_s", lambda peer: 12.5 * (peer.name == session.beta))
+        status = await asked("status", name="s")
+    assert status["doing"].endswith(", beta has not answered for 12 s")
 
 
 async def test_a_monitor_goes_on_after_a_pause_until_the_sync_is_stopped(
