@@ -332,7 +332,7 @@ async def test_a_monitor_goes_on_after_a_pause_until_the_sync_is_stopped(
 
     def read() -> None:
         for line in stream(env, "monitor", start=False, name="s"):
-            said.put(line.get("path") or line["state"])
+            said.put(line["state"] if line["event"] == "state" else line["path"])
 
     def watch() -> None:
         with pytest.raises(NotFoundError, match="there is no sync called s"):
