@@ -324,7 +324,7 @@ TESTED_BY = {
         kled_sync/files/reading/snapshot kled_sync/files/writing/staging
         kled_sync/files/system kled_sync/files/writing/large_arrival
         kled_sync/endpoint/large_file kled_sync/garbage_collection
-        kled_sync/session/agreed/agreement kled_sync/session/sides/peer
+        kled_sync/session/agreed/agreement
         kled_sync/session/transfers/jobs
     """,
     "sync/watching/test_hints.py": "kled_sync/watching/choice",
