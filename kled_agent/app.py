@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -56,6 +55,7 @@ from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.eventlog import EventLog
 from kled_wire.private import make_private
 from kled_wire.transport.address import parse_url
+from kled_wire.trees import discard_tree
 
 # Host certificates live for 30 days; a daily renewal leaves room for a month of outage.
 _RENEW_S: Final = 24 * 3600.0
@@ -122,7 +122,7 @@ async def run_agent(
         _end_programs(named, all_of_them=stop.of_workspace)
         if stop.of_workspace and stop.place is not None:
             # Only here: another agent that comes goes on with what is there.
-            shutil.rmtree(stop.place.directory, ignore_errors=True)
+            discard_tree(stop.place.directory)
 
 
 def session_variables(identity: Identity) -> dict[str, str]:

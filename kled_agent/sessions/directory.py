@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from kled_agent.sessions.holder.shell import ShellJob
 from kled_wire.errors import ConflictError, KledError, LimitError, NotFoundError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.names import check_name
+from kled_wire.trees import discard_tree
 
 # How long holders get to end their sessions when the workspace stops; they need two seconds.
 END_S: Final = 4.0
@@ -99,7 +99,7 @@ class SessionDirectory:
             if held is not None and held.alive():
                 found.append(held)
             elif directory.name not in self._starting:
-                shutil.rmtree(directory, ignore_errors=True)
+                discard_tree(directory)
                 self.log.info("session_found_dead", session=directory.name)
         return sorted(found, key=lambda held: held.name)
 
@@ -145,7 +145,7 @@ class SessionDirectory:
             )
         directory = self.settings.directory / name
         try:
-            shutil.rmtree(directory, ignore_errors=True)
+            discard_tree(directory)
             directory.mkdir(mode=0o700)
         except OSError as exc:
             raise UnavailableError("session_not_started", f"{directory}: {exc.strerror}") from exc

@@ -23,8 +23,8 @@ from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, ignore_event, open_session, unpack
 from kled_coord.terraform.source.targets import list_targets
-from kled_coord.terraform.source.untrusted import remove_tree
 from kled_wire.errors import UnavailableError
+from kled_wire.trees import discard_tree
 
 # How long a plan may take once its template is ready.
 ANSWER_S: Final = 10.0
@@ -107,7 +107,7 @@ class Evaluator:
         idle = [name for name, ready in self._ready.items() if not ready.users]
         for name in idle[: max(0, len(self._ready) - self._ready_max)]:
             ready = self._ready.pop(name)
-            await trio.to_thread.run_sync(remove_tree, ready.directory)
+            await trio.to_thread.run_sync(discard_tree, ready.directory)
 
 
 async def _prepare(
@@ -117,7 +117,7 @@ async def _prepare(
     control: Control,
     providers: Sequence[TerraformProvider] | None,
 ) -> None:
-    await trio.to_thread.run_sync(remove_tree, ready.directory)
+    await trio.to_thread.run_sync(discard_tree, ready.directory)
     ready.directory.mkdir(mode=0o700, parents=True)
     work = await unpack(evaluation.template, ready.directory, command.no_backend_file())
     place = TerraformPlace(
@@ -160,4 +160,4 @@ async def _plan(
             with refusing(ready.work):
                 await session.stage("plan", command.look_arguments(ready.targets, directory))
     finally:
-        remove_tree(directory)
+        discard_tree(directory)

@@ -63,3 +63,23 @@ def describe(root: Path, *, links: bool = True) -> dict[str, tuple[object, ...]]
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[name] = ("file", stat.S_IMODE(info.st_mode), int(info.st_mtime), digest, first)
     return found
+
+
+# More than Python may call itself, with what has called it.
+_LEVELS = 1500
+
+
+def make_deep(directory: Path, levels: int = _LEVELS) -> None:
+    """Make `directory`, with a directory in it, and so on, and a file in the last.
+
+    The test must remove it: pytest cannot.
+    """
+    directory.mkdir()
+    fd = os.open(directory, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)

@@ -31,13 +31,13 @@ from kled_coord.store.users import user_by_id
 from kled_coord.store.versions import version_archive, version_by_id, version_fixed_sealed
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.terraform.process.varfile import Value
-from kled_coord.terraform.source.untrusted import remove_tree
 from kled_coord.terraform.source.variables import sensitive_defaults
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
 from kled_coord.workspaces.specs import Specs
 from kled_wire.errors import KledError
 from kled_wire.names import AgentId, WorkspaceId
+from kled_wire.trees import discard_tree
 
 # What a state contains: its agents, and the notes of its template.
 _Found = tuple[Mapping[AgentId, AppliedAgent], Sequence[Mapping[str, Any]]]
@@ -152,7 +152,7 @@ class Jobs:
     async def clear(self, job: Job) -> None:
         """The workspace is gone: remove what its processes have on this machine."""
         directory = self.places.processes / job.workspace.id
-        await trio.to_thread.run_sync(remove_tree, directory)
+        await trio.to_thread.run_sync(discard_tree, directory)
 
     async def _is_empty(self, build: Build) -> bool:
         is_destroyed = build.transition == "delete" and not build.orphan

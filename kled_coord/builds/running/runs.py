@@ -32,9 +32,9 @@ from kled_coord.terraform.process.command import ERRORED_STATE_FILE
 from kled_coord.terraform.process.leftovers import LeftoversError, end_processes
 from kled_coord.terraform.run import load_errored_state
 from kled_coord.terraform.session import WORK_DIRECTORY, of_run
-from kled_coord.terraform.source.untrusted import open_tree, remove_tree
 from kled_wire.errors import KledError
 from kled_wire.names import BuildId, WorkspaceId
+from kled_wire.trees import discard_tree, empty_directory, opened_directory
 
 # How long an abandoned Terraform, which is interrupted, may take to save its state.
 _INTERRUPT_S: Final = 20.0
@@ -166,7 +166,7 @@ class RunDirectories:
             log.warning("state_not_rescued_yet", build=build.id, reason=error.message)
             await trio.to_thread.run_sync(_strip, path)
             raise
-        await trio.to_thread.run_sync(remove_tree, path)
+        await trio.to_thread.run_sync(discard_tree, path)
         self._over.discard(path)
 
     async def _save(self, build: Build, state: bytes) -> None:
@@ -198,7 +198,7 @@ class RunDirectories:
             with (path / RESERVE_FILE).open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
         except OSError:
-            remove_tree(path)  # what cannot be saved is better not begun
+            discard_tree(path)  # what cannot be saved is better not begun
             raise
         return path
 
@@ -269,18 +269,12 @@ def _strip(path: Path) -> None:
 
     Without a state nothing is left.
     """
-    open_tree(path)
-    state = path / WORK_DIRECTORY / ERRORED_STATE_FILE
-    for directory, directories, files in os.walk(path, topdown=False):
-        for name in (*files, *directories):
-            entry = Path(directory, name)
-            if entry == state:
-                continue
-            # A directory that holds the state stays.
-            with suppress(OSError):
-                entry.rmdir() if name in directories and not entry.is_symlink() else entry.unlink()
-    with suppress(OSError):
-        path.rmdir()
+    for directory, kept in ((path, WORK_DIRECTORY), (path / WORK_DIRECTORY, ERRORED_STATE_FILE)):
+        with suppress(OSError), opened_directory(directory, None) as opened:
+            empty_directory(opened, (kept,))
+    for directory in (path / WORK_DIRECTORY, path):
+        with suppress(OSError):  # what holds the state stays
+            directory.rmdir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,9 @@ from kled_coord.terraform.providers import TerraformProvider, load_providers
 from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.session import Control, of_run
 from kled_coord.terraform.source.archive import uses_init_script
-from kled_coord.terraform.source.untrusted import remove_tree
 from kled_coord.terraform.source.variables import sensitive_defaults
 from kled_wire.errors import ConfigError
+from kled_wire.trees import discard_tree
 
 # Below the data directory: plans and checks while they run, and templates ready for evaluation.
 _PREVIEWS: Final = "previews"
@@ -71,7 +71,7 @@ async def remove_previews(data_dir: Path) -> None:
                 await end_processes(of_run(path), grace_s=0)
             except LeftoversError as error:
                 log.error("plan_not_ended", directory=str(path), reason=error.message)
-        await trio.to_thread.run_sync(remove_tree, directory)
+        await trio.to_thread.run_sync(discard_tree, directory)
 
 
 class Terraform:
@@ -168,7 +168,7 @@ class Terraform:
                 control=await self._control(Control(limits=_CHECK_LIMITS)),
             )
         finally:
-            remove_tree(directory)
+            discard_tree(directory)
 
     async def ask(self, inquiry: Inquiry) -> TemplateForm:
         """Let a template tell its parameters. Raises InputError("template_invalid"), KledError."""
@@ -200,7 +200,7 @@ class Terraform:
                 control=await self._control(Control(limits=_CHECK_LIMITS)),
             )
         finally:
-            remove_tree(directory)
+            discard_tree(directory)
 
     def _preview_directory(self) -> Path:
         self._previews.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from kled_wire.limits import STATE_MAX_BYTES
+from kled_wire.trees import opened_directory
 
 # A state may be too large for the coordinator's own backend, and is kept all the same.
 MAX_BYTES: Final = 4 * STATE_MAX_BYTES
@@ -74,26 +74,6 @@ def read_sources(directory: Path) -> dict[str, bytes]:
     return {name: content for name, content in found.items() if content is not None}
 
 
-def remove_tree(directory: Path) -> None:
-    """Remove `directory` with all that is in it. Blocks. What cannot be removed stays."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        open_tree(directory)
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def open_tree(directory: Path) -> None:
-    """Make every directory of it ours again, where it is not. Blocks."""
-    with suppress(OSError):
-        directory.chmod(0o700)
-    # Directories are opened from the top down: a closed one can be listed only when it is open.
-    for path, names, _ in os.walk(directory):
-        for inner in (Path(path, name) for name in names):
-            with suppress(OSError):
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
-
-
 @contextmanager
 def _parent(directory: Path, name: str) -> Iterator[tuple[int, str]]:
     """Give the opened directory of a file, and the file's name in it."""
@@ -101,18 +81,6 @@ def _parent(directory: Path, name: str) -> Iterator[tuple[int, str]]:
     opened = None
     with ExitStack() as stack:
         for part in (str(directory), *above):
-            opened = _open_directory(part, opened)
-            stack.callback(os.close, opened)
+            opened = stack.enter_context(opened_directory(part, opened))
         assert opened is not None
         yield opened, last
-
-
-def _open_directory(name: str, parent: int | None) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    try:
-        opened = os.open(name, flags, dir_fd=parent)
-    except PermissionError:
-        os.chmod(name, 0o700, dir_fd=parent)  # a directory: a link is ELOOP
-        opened = os.open(name, flags, dir_fd=parent)
-    os.fchmod(opened, 0o700)
-    return opened

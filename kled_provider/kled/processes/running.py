@@ -13,12 +13,10 @@ import hashlib
 import json
 import os
 import pwd
-import shutil
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -330,24 +328,23 @@ async def forget_sessions(place: ProcessDirectory, user: str | None) -> None:
     except KeyError:
         return  # the user is gone, and with it the home where they were
     other = entry if entry is not None and entry.pw_uid != os.geteuid() else None
-    sessions = _state_directory(place, other) / "sessions"
-    if other is None:
-        await trio.to_thread.run_sync(partial(shutil.rmtree, sessions, ignore_errors=True))
-    elif os.geteuid() == 0:
-        await _remove_as(other, sessions)
+    if other is None or os.geteuid() == 0:
+        await _remove_as(other, _state_directory(place, other) / "sessions")
 
 
-async def _remove_as(user: pwd.struct_passwd, path: Path) -> None:
-    """Remove what lies in another user's directory as that user.
+async def _remove_as(user: pwd.struct_passwd | None, path: Path) -> None:
+    """Remove what lies in another user's directory as that user; None: as ourselves.
 
-    The path may hold links to anywhere, and they may change while we look.
+    The path may hold links to anywhere, and they may change while we look. It may be deeper than
+    shutil.rmtree of Python 3.11 and 3.12 can call itself.
     """
+    other: dict[str, Any] = {}
+    if user is not None:
+        other = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     with trio.move_on_after(REMOVE_S):
         await trio.run_process(
             ["/bin/rm", "-rf", "--", str(path)],
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[],
+            **other,
             cwd="/",
             env={},
             capture_stderr=True,

@@ -8,7 +8,6 @@ above, what was built of it is placed piece by piece.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from kled_sync.files.root import Root
 from kled_sync.files.system import rename_new
 from kled_sync.files.writing.placing import Placer
 from kled_sync.tree.paths import split
+from kled_wire.trees import discard_tree
 
 # acl(5): what is made in a directory that has this gets it.
 _INHERITED: Final = "system.posix_acl_default"
@@ -88,7 +88,7 @@ class BuiltDirectories:
         """Remove what did not come into place as a whole."""
         for path, name in self._tops:
             if path not in self._placed:
-                shutil.rmtree(name, ignore_errors=True, dir_fd=self._staging)
+                discard_tree(name, dir_fd=self._staging)
 
 
 def _hands_down(directory: int) -> bool:

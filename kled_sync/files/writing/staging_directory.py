@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from kled_sync.files.root import DIRECTORY_FLAGS, Root
 from kled_sync.ignore.rules import RULES_FILE
 from kled_sync.tree.paths import ROOT, STAGING_NAME
 from kled_wire.errors import UnavailableError
+from kled_wire.trees import empty_directory
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 # How the directory of a transient root is called, and when it is not new any more.
@@ -141,9 +141,5 @@ def private_directory(name: bytes | os.PathLike[str], above: int | None = None) 
 
 def clear_staging(descriptor: int, keep: frozenset[bytes]) -> None:
     """Remove what an earlier run left, except `keep`."""
-    for name in os.listdir(descriptor):
-        if os.fsencode(name) not in keep:
-            try:
-                os.unlink(name, dir_fd=descriptor)
-            except OSError:
-                shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
+    with contextlib.suppress(OSError):
+        empty_directory(descriptor, frozenset(map(os.fsdecode, keep)))

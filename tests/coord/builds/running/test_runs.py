@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 from kled_coord.builds.running.runs import RESERVE_FILE, RunDirectories, RunDirectory
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import LogLine
+from kled_coord.terraform.process.command import ERRORED_STATE_FILE
+from kled_coord.terraform.session import WORK_DIRECTORY
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import KledError
 from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import worker
 from tests.kit.small_disk import small_disk, why_no_disk
+from tests.kit.trees import make_deep
 
 STATE = b'{"version": 4, "serial": 3, "lineage": "one"}'
 THING = (
@@ -129,6 +133,29 @@ async def test_a_state_that_cannot_be_a_version_is_kept_as_a_file(
     assert run_directories(lite_world) == []
     await start(lite_world, alice)
     assert await newest(lite_world, created.workspace) == STATE
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_a_program_may_have_nested_directories_deep_into_a_run(
+    lite_world, created, saved
+) -> None:
+    """The directory goes; while no disk takes the state, all of it but the state."""
+    services = lite_world.services
+    claimed = await services.queue.claim("w1")
+    path = await services.runs.make(claimed.build)
+    (path / WORK_DIRECTORY).mkdir()
+    (path / WORK_DIRECTORY / ERRORED_STATE_FILE).write_bytes(STATE if saved else b"cut off {")
+    if not saved:
+        (services.config.data_dir / "errored-states").write_text("in the way")
+    make_deep(path / "deep")
+    make_deep(path / WORK_DIRECTORY / "deep")
+    try:
+        await services.runs.clear(claimed.build, path)
+        left = {file.relative_to(path) for file in path.rglob("*") if file.is_file()}
+        assert left == (set() if saved else {Path(WORK_DIRECTORY, ERRORED_STATE_FILE)})
+        assert path.exists() == (not saved)
+    finally:
+        subprocess.run(["rm", "-rf", path], check=True)
 
 
 async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(

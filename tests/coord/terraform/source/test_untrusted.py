@@ -95,7 +95,7 @@ from contextlib import suppress
 from pathlib import Path
 from kled_coord.builds.running.runs import _look
 from kled_coord.terraform.source.untrusted import make_directory, read_file, remove_file
-from kled_coord.terraform.source.untrusted import remove_tree
+from kled_wire.trees import remove_tree
 run = Path(sys.argv[1]) / "run"
 (run / "template" / "deep").mkdir(parents=True)
 (run / "template" / "errored.tfstate").write_bytes(b"{}")

@@ -8,6 +8,7 @@ import os
 import pwd
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -21,6 +22,7 @@ from kled_provider.kled.processes import launcher
 from kled_provider.kled.processes import running as processes
 from kled_provider.kled.processes.running import ProcessDirectory, ProcessSpec, Running
 from tests.kit.processes import is_alive, running
+from tests.kit.trees import make_deep
 
 pytestmark = pytest.mark.slow
 
@@ -267,6 +269,19 @@ async def test_root_follows_no_links_of_the_user(
         give(home, nobody)
         await processes.forget_sessions(place, "nobody")
         assert not own.parent.exists()
+
+
+async def test_sessions_in_which_somebody_has_nested_directories_deep_are_removed(
+    place: ProcessDirectory,
+) -> None:
+    sessions = processes._state_directory(place, None) / "sessions"
+    sessions.mkdir(parents=True)
+    make_deep(sessions / "dev")
+    try:
+        await processes.forget_sessions(place, None)
+        assert not sessions.exists()
+    finally:  # pytest could not remove it either
+        subprocess.run(["rm", "-rf", sessions], check=True)
 
 
 def test_the_start_mark_by_ps_tells_live_from_dead() -> None:
