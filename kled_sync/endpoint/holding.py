@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
 from kled_sync.decide.attributes import FACT_KEEPS, FACT_TOLD
-from kled_sync.decide.folding import NameRules
+from kled_sync.decide.folding import NameRules, composed
 from kled_sync.endpoint.placing_job import JobContext
 from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
@@ -35,6 +35,7 @@ from kled_sync.watching.kernel import handle_of
 from kled_sync.wire.compression import NEAR
 from kled_sync.wire.filled import FILLS
 from kled_sync.wire.messages import (
+    NAMES_IN,
     UNTIL,
     FoundEntries,
     Listing,
@@ -48,6 +49,8 @@ from kled_sync.wire.messages import (
 )
 from kled_wire.errors import ConflictError
 
+# More names in a root are not told when it is opened.
+_NAMES_MAX: Final = 1000
 # A staged part is worth asking the sender about from here on.
 _PARTIAL_BYTES: Final = 1024 * 1024
 _PARTIAL_S: Final = 3 * 24 * 3600
@@ -100,6 +103,8 @@ class HeldRoot:
             self._names = probe(self._staging)
             self.scanner = Scanner(root, options, self.memory, self._store)
             self.scanner.composes = self._names.decomposes
+            if options.among and not any(self._names):  # else another name may be in the way
+                self.scanner.among = dict.fromkeys(options.among_names)
             self.context = JobContext(
                 root=root,
                 options=options,
@@ -168,7 +173,18 @@ class HeldRoot:
             UNTIL: True,
             NEAR: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
+            **({NAMES_IN: self._names_in()} if self.options.tells_names and is_directory else {}),
         }
+
+    def _names_in(self) -> list[bytes] | None:
+        """The names in the root as a scan lists them; None where they are too many, or unknown."""
+        try:
+            names = [os.fsencode(name) for name in os.listdir(self.root.directory(ROOT))]  # noqa: PTH208
+        except OSError:
+            return None
+        if len(names) > _NAMES_MAX:
+            return None
+        return [composed(name) if self.scanner.composes else name for name in names]
 
     def _filesystem(self) -> int:
         try:
@@ -229,7 +245,7 @@ class HeldRoot:
         changed = self.scanner.scan(everywhere=everywhere, directories=directories)
         missed = len(set(changed) - known_dirty) if audited else 0
         if not self._told:
-            changed = list(self.memory.directories)
+            changed = [path for path in self.memory.directories if self._is_looked_at(path)]
         root, identity = self.memory.root, self._identity()
         if not self._told or _entry(root) != _entry(root_before) or identity != self._told_identity:
             yield RootIs(entry=Rows(() if root is None else [(bytes(root.entry), *identity)]))
@@ -240,8 +256,14 @@ class HeldRoot:
             yield Listing(directory=directory, entries=self._listed(directory))
         yield Scanned(request=request, entries=self.memory.count(), missed=missed)
 
+    def _is_looked_at(self, path: bytes) -> bool:
+        return not (self.scanner.among and path) or path.partition(b"/")[0] in self.scanner.among
+
     def _listed(self, directory: bytes) -> Named:
-        return self.memory.entries(directory)
+        entries = self.memory.entries(directory)
+        if directory == ROOT and self.scanner.among:
+            return Named((n, entry) for n, entry in entries.items() if self._is_looked_at(n))
+        return entries
 
     def hash(self, path: bytes) -> FoundEntries:
         """The file at `path`, read; nothing where it has gone."""

@@ -35,6 +35,10 @@ class Options:
     follow: bool = True
     # Of a root that is a directory only these names count, and nothing of itself; "/" between them.
     only: bytes = b""
+    # Of a root that is a directory only these names are looked at and listed; "/" between them.
+    among: bytes = b""
+    # Whether the endpoint tells at once which names are in the root.
+    tells_names: bool = False
     # Nothing is written here: it is what a copy is made of.
     reads_only: bool = False
     # Whether the endpoint identifies the root to the session, again whenever it is replaced.
@@ -47,6 +51,10 @@ class Options:
     @property
     def only_names(self) -> list[bytes]:
         return self.only.split(b"/") if self.only else []
+
+    @property
+    def among_names(self) -> list[bytes]:
+        return self.among.split(b"/") if self.among else []
 
     def with_rules(self, ignore: bytes, *, gitignore: bool) -> Options:
         """The same, leaving out what `ignore` says."""
@@ -67,7 +75,8 @@ def parse_options(given: dict[str, Any]) -> Options:
     options = Options(**chosen)
     if options.links not in LINKS or options.durable not in DURABLE:
         raise ProtocolError("sync_option_refused", f"{options.links}, {options.durable}")
-    if not all(map(is_name, [*options.only_names, *([options.into] if options.into else [])])):
+    names = [*options.only_names, *options.among_names]
+    if not all(map(is_name, [*names, *([options.into] if options.into else [])])):
         raise ProtocolError("sync_option_refused", "an invalid name")
     if not 0 <= options.mode_mask <= MODE_BITS:
         raise ProtocolError("sync_option_refused", f"mode_mask {options.mode_mask}")

@@ -21,8 +21,9 @@ from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.side import SideState, name_rules
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
-from kled_sync.tree.paths import shown
+from kled_sync.tree.paths import is_name, shown
 from kled_sync.tree.tree import Tree
+from kled_sync.wire.messages import NAMES_IN
 from kled_wire.errors import InputError, KledError, NotFoundError
 
 # Files that changed while they were brought over, and the like, are looked at again.
@@ -201,7 +202,8 @@ class OneSync:
     async def _open_source(self, alpha: SideState) -> None:
         source = self._wish.source
         follow = names_contents(source)
-        await alpha.open(source, replace(self._wish.options, reads_only=True, follow=follow))
+        options = replace(self._wish.options, reads_only=True, follow=follow, tells_names=True)
+        await alpha.open(source, options)
         if alpha.facts.get("there") is False:
             raise _missing(alpha)
         if follow:
@@ -212,8 +214,15 @@ class OneSync:
         wish, is_directory = self._wish, alpha.facts.get("directory") is True
         path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
         follow = names_contents(wish.source)
-        withhold = wish.attributes.xattrs
-        await beta.open(path, replace(wish.options, into=into, follow=follow, withhold=withhold))
+        options = replace(
+            wish.options,
+            into=into,
+            follow=follow,
+            withhold=wish.attributes.xattrs,
+            # A home directory may have a million files that have nothing to do with the source.
+            among=b"" if wish.delete else b"/".join(_names_in(alpha)),
+        )
+        await beta.open(path, options)
         if follow and beta.facts.get("there") is True:
             _check_directory(beta)
 
@@ -259,6 +268,14 @@ class OneSync:
 
 
 _WORTH_ANOTHER = frozenset({"damaged", "base_gone", "changed"})
+
+
+def _names_in(state: SideState) -> list[bytes]:
+    """The names in an open root; none where they are not known."""
+    names = state.facts.get(NAMES_IN)
+    if not isinstance(names, list):
+        return []
+    return [name for name in names if isinstance(name, bytes) and is_name(name)]
 
 
 def _missing(state: SideState) -> NotFoundError:

@@ -13,6 +13,8 @@ from kled_sync.tree.entry import TreeEntry
 
 # `RootOpened.facts` of an endpoint that knows `Undo.until_s`.
 UNTIL: Final = "undo_until"
+# Among the facts of a root that is asked for them: the names in it.
+NAMES_IN: Final = "names_in"
 # So many versions `Kept` has at most: the newest.
 KEPT_MAX: Final = 1000
 

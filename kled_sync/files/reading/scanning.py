@@ -68,6 +68,8 @@ class Scanner:
         self.touched: list[bytes] = []
         # Whether names are told in Unicode's form C, whatever the filesystem makes of them.
         self.composes = False
+        # The names in the root that are looked at, if not all are.
+        self.among = dict.fromkeys(options.only_names)
         # Called with each directory before its names are read.
         self.watch: Callable[[bytes, int], None] | None = None
 
@@ -182,6 +184,8 @@ class Scanner:
             after[name] = what
             if what.is_directory and (deep or again or old is None or what[16] != old[16]):
                 inside.append(name)
+        if path == ROOT and self.among:
+            after |= {name: what for name, what in before.items() if name not in self.among}
         self._take(path, before, after)
         for name in inside:
             self._enter(descriptor, name, join(path, name), stack, deep=True)
@@ -192,8 +196,8 @@ class Scanner:
         stamp = (now.st_ctime_ns, now.st_ino)  # whoever unpacks sets the other time back
         if self._names.get(path) == stamp and path in self._memory.directories:
             return list(before)
-        if path == ROOT and self._options.only:
-            return self._options.only_names
+        if path == ROOT and self.among:
+            return list(self.among)
         began = time.time_ns()
         names = os.listdir(descriptor)
         # Written to a moment ago: a name may come within the same tick of the clock.
@@ -202,8 +206,7 @@ class Scanner:
             self._names[path] = stamp
         else:
             self._names.pop(path, None)
-        found = map(os.fsencode, names)
-        return list(map(composed, found)) if self.composes else list(found)
+        return list(map(composed if self.composes else bytes, map(os.fsencode, names)))
 
     def _entry(
         self, descriptor: int, name: bytes, path: bytes, old: SeenEntry | None, stack: Stack

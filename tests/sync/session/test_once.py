@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ import trio
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.files.places import root_key
+from kled_sync.files.reading.scanning import Scanner
 from kled_sync.session.once import Plan
 from kled_sync.session.sides.side import SideState
 from kled_sync.session.transfers.transfer import SyncMeter
@@ -126,6 +128,33 @@ async def test_without_delete_what_else_is_there_stays(tmp_path: Path, source: P
     await copy_once(tmp_path, source, target)
     assert (target / "mine").read_text() == "stays"
     await copy_once(tmp_path, source, target, delete=True)
+    assert content(target) == content(source)
+
+
+async def test_without_delete_only_what_is_in_the_source_is_looked_at(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The destination may be a home directory with a million other files."""
+    target = tmp_path / "target"
+    for path in ("other/inner", "sub/more"):
+        (target / path).mkdir(parents=True)
+        (target / path / "file").write_text("stays")
+    await copy_once(tmp_path, source, target, delete=False)
+    entered = []
+    enter = Scanner._enter
+
+    def note(self: Scanner, above: int, name: bytes, path: bytes, *rest: Any, **also: Any) -> None:
+        entered.append(path)
+        enter(self, above, name, path, *rest, **also)
+
+    monkeypatch.setattr(Scanner, "_enter", note)
+    result, _ = await copy_once(tmp_path, source, target)
+    assert result.changes == 0
+    assert not any(path.startswith(b"other") for path in entered)
+    assert b"sub/more" in entered
+    entered.clear()
+    await copy_once(tmp_path, source, target, delete=True)
+    assert b"other/inner" in entered
     assert content(target) == content(source)
 
 
