@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.processes import running
 from tests.kit.site import Site, open_site
 from tests.kit.small_disk import SmallDisk, small_disk, why_no_disk
 from tests.kit.waiting import wait_until
@@ -71,13 +72,11 @@ def test_a_killed_coordinator_and_a_full_disk_lose_no_state(slow: _Slow, began: 
         if began == "before":
             slow.site.serve()
         slow.go()
-        wait_until("Terraform has ended", lambda: not _terraforms(slow.site), within_s=30)
+        wait_until(
+            "Terraform has ended", lambda: not running("apply", slow.site.processes()), within_s=30
+        )
     wait_until("the build has ended", lambda: slow.status(began) == "failed", within_s=30)
     wait_until("its state is saved", lambda: not slow.runs(), within_s=30)
     state = json.loads(slow.site.kled("state", "pull", began).stdout)
     assert [each["name"] for each in state["resources"]] == ["thing"]
     assert not list((slow.site.data / "errored-states").glob("*/*"))
-
-
-def _terraforms(site: Site) -> list[str]:
-    return [process.name() for process in site.processes() if "apply" in process.cmdline()]
