@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from blake3 import blake3
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.attributes import copy_attributes
+from kled_sync.files.writing.copying import copy_contents
 from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.kept import ATTRIBUTES, MADE, MOVED, REPLACED, KeptVersion
 from kled_sync.files.writing.kept_attributes import give_back
@@ -218,14 +218,12 @@ def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, TreeEntry]:
     source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     target = os.open(staged, flags, 0o600, dir_fd=holding.context.staging)
-    with os.fdopen(source, "rb") as reader, os.fdopen(target, "r+b") as out:
-        shutil.copyfileobj(reader, out)
-        out.flush()
-        out.seek(0)
+    with os.fdopen(source, "rb"), os.fdopen(target, "r+b") as out:
+        copy_contents(source, target)
         hasher = blake3()
         while part := out.read(1024 * 1024):
             hasher.update(part)
-        copy_attributes(source, out.fileno())
-        dress(out.fileno(), os.fstat(out.fileno()).st_mode & 0o7777, found.st_mtime_ns)
+        copy_attributes(source, target)
+        dress(target, os.fstat(target).st_mode & 0o7777, found.st_mtime_ns)
     entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, hasher.digest())
     return staged, entry

@@ -1,4 +1,4 @@
-"""Copies the contents of a file to another within a filesystem."""
+"""Copies the contents of one file to another, in the cheapest way that the system has."""
 
 from __future__ import annotations
 

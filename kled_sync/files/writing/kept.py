@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 import stat
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Final, NamedTuple
 
 from kled_sync.files.attributes import copy_attributes
 from kled_sync.files.root import DIRECTORY_FLAGS
+from kled_sync.files.writing.copying import copy_contents
 from kled_sync.tree.paths import is_below
 from kled_sync.tree.tree import is_or_is_below
 
@@ -145,8 +145,8 @@ class KeptVersions:
             source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
         except OSError:
             return 0
-        with os.fdopen(source, "rb") as reader, (self._directory / str(number)).open("wb") as out:
-            shutil.copyfileobj(reader, out)
+        with os.fdopen(source, "rb"), (self._directory / str(number)).open("wb") as out:
+            copy_contents(source, out.fileno())
             found = os.fstat(source)
             copy_attributes(source, out.fileno())
         os.utime(self._directory / str(number), ns=(found.st_atime_ns, found.st_mtime_ns))

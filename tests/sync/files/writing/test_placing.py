@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.files.writing import kept as keeping
 from kled_sync.files.writing import placing
 from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.refusal import Refusal
@@ -237,13 +237,13 @@ def test_a_store_that_is_full_stops_nothing(
     def no_rename(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, "another filesystem")
 
-    def no_room(_: object, out: Any) -> None:
-        out.write(b"bef")
+    def no_room(_: int, target: int) -> None:
+        os.write(target, b"bef")
         raise OSError(errno.ENOSPC, "no space")
 
     old = entry(held, b"f")
     monkeypatch.setattr(os, "rename", no_rename)
-    monkeypatch.setattr(shutil, "copyfileobj", no_room)
+    monkeypatch.setattr(keeping, "copy_contents", no_room)
     put(held, b"f", b"after", old)
     monkeypatch.undo()
     assert (root / "f").read_bytes() == b"after"
