@@ -12,10 +12,8 @@ from typing import Any, Final
 
 from kled_wire.errors import InputError
 
-_TYPES: Final = ("kled_agent", "coder_agent")
-_ADDRESS: Final = re.compile(rf"(?:.*\.)?(?:{'|'.join(_TYPES)})\.[^.\[\]]+(?:\[.*\])?")
+_AGENTS: Final = ("kled_agent", "coder_agent")
 _APPS: Final = ("kled_app", "coder_app")
-_APP: Final = re.compile(rf"(?:.*\.)?(?:{'|'.join(_APPS)})\.[^.\[\]]+(?:\[.*\])?")
 _NAME_MAX: Final = 32
 # The name of an agent has a default in the provider `kled`: a missing name is not known yet.
 _NAMED: Final = "kled_agent"
@@ -23,12 +21,12 @@ _NAMED: Final = "kled_agent"
 
 def is_agent(address: str) -> bool:
     """Whether the resource of that address is an agent."""
-    return _ADDRESS.fullmatch(address) is not None
+    return _is_of(address, _AGENTS)
 
 
 def is_app(address: str) -> bool:
     """Whether the resource of that address is an app."""
-    return _APP.fullmatch(address) is not None
+    return _is_of(address, _APPS)
 
 
 def name_of_label(label: str) -> str:
@@ -42,7 +40,7 @@ def planned_agents(plan: bytes) -> list[tuple[str, str]]:
 
     Those whose name is not known yet are left out; none of what is no plan. Raises nothing.
     """
-    return _planned(plan, _TYPES, _agent_name)
+    return _planned(plan, _AGENTS, _agent_name)
 
 
 def planned_apps(plan: bytes) -> list[tuple[str, str]]:
@@ -79,6 +77,11 @@ def refuse_shared_names(
                 hint="an agent without a name has the name of its resource; rename one of them",
             )
         first[name] = address
+
+
+def _is_of(address: str, types: Iterable[str]) -> bool:
+    pattern = rf"(?:.*\.)?(?:{'|'.join(types)})\.[^.\[\]]+(?:\[.*\])?"
+    return re.fullmatch(pattern, address) is not None
 
 
 def _planned(
