@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from kled_wire.counting import counted
 from kled_wire.text import printable, printable_json
 
 if TYPE_CHECKING:
@@ -218,11 +219,11 @@ class Output:
         if not files and not others:
             self.note("nothing was copied: there was nothing to do")
             return
-        said = f"copied {files or 'no'} file{'' if files == 1 else 's'}"
+        said = f"copied {counted(files, 'file') if files else 'no files'}"
         if size:
             said += f", {file_size(size)}"
         if others:
-            said += f", {others} other change{'' if others == 1 else 's'}"
+            said += f", {counted(others, 'other change')}"
         rate = f" ({file_size(int(size / max(seconds, 0.001)))}/s)" if size else ""
         self.note(f"{said} in {seconds:.1f} s{rate}")
 

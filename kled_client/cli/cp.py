@@ -12,6 +12,7 @@ from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_place
 from kled_client.copy.plan import CopyPlan, plan_copy
 from kled_client.terminal.interrupt import run
+from kled_wire.counting import counted
 from kled_wire.errors import KledError
 
 # How many problems are printed: where nothing may be read, the first lines say enough.
@@ -51,6 +52,5 @@ async def _copy(invocation: Invocation, plan: CopyPlan, recurse: bool) -> None:
     if copying.problems:
         for problem in copying.problems[:_PROBLEMS_MAX]:
             invocation.output.note(problem.shown())
-        count = len(copying.problems)
-        words = f"{count} path{'' if count == 1 else 's'} could not be copied"
+        words = f"{counted(len(copying.problems), 'path')} could not be copied"
         raise KledError("copy_incomplete", words)

@@ -19,6 +19,7 @@ from kled_client.sync.place import SyncPlace, parse_sync_place
 from kled_client.sync.processes import EndpointProcess, started
 from kled_client.sync.rules import rules_of
 from kled_sync.garbage_collection import collect_seldom
+from kled_wire.counting import counted
 from kled_wire.errors import InputError, KledError
 
 if TYPE_CHECKING:
@@ -217,6 +218,5 @@ def _report(
     if problems:
         for line in problems[:_PROBLEMS_MAX]:
             output.note(line)
-        count = len(problems)
-        words = f"{count} path{'' if count == 1 else 's'} could not be copied"
+        words = f"{counted(len(problems), 'path')} could not be copied"
         raise KledError("sync_incomplete", words)

@@ -19,6 +19,7 @@ from kled_client.cli.names import Items, VersionType, complete_template, items
 from kled_client.cli.option_group import option_group
 from kled_client.cli.parameters import parse_parameters
 from kled_client.output import Output, one_line
+from kled_wire.counting import counted
 from kled_wire.errors import ConflictError, InputError, NotFoundError
 from kled_wire.names import check_name, check_version_name
 
@@ -298,4 +299,4 @@ def _tell_check(output: Output, found: Any) -> None:
     more = len(changes) - _CHANGES_MAX
     if more > 0:
         output.note(f"  and {more} more")
-    output.note(f"a start makes {len(changes)} change{'' if len(changes) == 1 else 's'}")
+    output.note(f"a start makes {counted(len(changes), 'change')}")

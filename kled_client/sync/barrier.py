@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kled_client.sync.sessions import SessionStore, sync_home
+from kled_wire.counting import counted
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from kled_wire.names import WorkspaceRef
 
@@ -38,10 +39,9 @@ def incomplete(name: str, status: dict[str, Any]) -> KledError | None:
     """What the two sides of a sync differ in after a flush that ended with `status`."""
     hint = f"kled sync status {name}"
     if lacking := status.get("lacking_total"):
-        words = f"{lacking} path{'' if lacking == 1 else 's'} of {name} could not be copied"
+        words = f"{counted(lacking, 'path')} of {name} could not be copied"
         return KledError("sync_incomplete", words, hint=hint)
     if conflicts := status.get("conflicts_total"):
-        plural = "" if conflicts == 1 else "s"
-        words = f"{name} has {conflicts} conflict{plural}; the rest is the same"
+        words = f"{name} has {counted(conflicts, 'conflict')}; the rest is the same"
         return ConflictError("sync_conflicts", words, hint=hint)
     return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kled_coord.store.records import Usage, User
+from kled_wire.counting import counted
 from kled_wire.errors import ConflictError, LimitError
 
 _AGAIN_S: Final = 10.0
@@ -28,7 +29,7 @@ class UserQuotas:
         if limit and usage.workspaces >= limit:
             raise ConflictError(
                 "workspace_limit",
-                f"{usage.user.name} has {_count(usage.workspaces, 'workspace')}, and may have "
+                f"{usage.user.name} has {counted(usage.workspaces, 'workspace')}, and may have "
                 f"{limit}",
                 hint=f"delete one: kled delete NAME. {_ask(usage.user, '--max-workspaces')}",
             )
@@ -39,7 +40,7 @@ class UserQuotas:
         if limit and usage.waiting_builds >= limit:
             raise LimitError(
                 "waiting_build_limit",
-                f"{_count(usage.waiting_builds, 'build')} of {usage.user.name} "
+                f"{counted(usage.waiting_builds, 'build')} of {usage.user.name} "
                 f"wait{'s' if usage.waiting_builds == 1 else ''} already, and {limit} may",
                 hint="try again when one has begun, or kled cancel NAME. "
                 f"{_ask(usage.user, '--max-waiting-builds')}",
@@ -49,10 +50,6 @@ class UserQuotas:
 
 def _limit(own: int | None, setting: int) -> int:
     return setting if own is None else own
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _ask(user: User, option: str) -> str:
