@@ -158,14 +158,19 @@ class Background:
         )
 
     async def _with_sides(
-        self, name: str, work: Callable[[Sides, Settle | None], Awaitable[_T]]
+        self,
+        name: str,
+        work: Callable[[Sides, Settle | None], Awaitable[_T]],
+        *,
+        again: bool = False,
     ) -> _T:
         """`work` on those of the running sync, which it may let settle; opened for it where that is
-        paused or halted.
+        paused or halted. `again` as `Supervisor.with_sync` has it.
         """
         found = self._running.get(name)
         if found is not None and found[0].state.phase != "halted":
-            return await found[0].with_sync(lambda sync: work(sync.sides, sync.flush))
+            running = found[0]
+            return await running.with_sync(lambda s: work(s.sides, s.flush), again=again)
         supervisor = self._supervisor_of(self._store.load(name))
         async with self._opening, supervisor.opened() as sides:
             return await work(sides, None)
@@ -235,7 +240,7 @@ class Background:
 
     async def _flush(self, request: _Answer) -> _Answer:
         supervisor = self._supervisor(request["name"])
-        await supervisor.with_sync(ContinuousSync.flush)
+        await supervisor.with_sync(ContinuousSync.flush, again=True)
         return supervisor.status()
 
     async def _resolve(self, request: _Answer) -> _Answer:
@@ -272,7 +277,7 @@ class Background:
                 for row in await history(state, path)
             ]
 
-        rows = await self._with_sides(request["name"], work)
+        rows = await self._with_sides(request["name"], work, again=True)
         return {"versions": sorted(rows, key=lambda row: -row["at"])}
 
     async def _monitor(self, _request: _Answer) -> _Answer:

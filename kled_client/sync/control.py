@@ -29,14 +29,13 @@ _PAUSE_S: Final = 0.05
 # Error codes of a process of another version; the second is of versions that find no version in a
 # line.
 _OTHER_CODES: Final = ("sync_background_older", "sync_request_unknown")
-_ENDED: Final = "the background process of the syncs ended"
 
 
 def ask(env: Mapping[str, str], do: str, *, start: bool = True, **request: Any) -> dict[str, Any]:
     """One answer. Blocks. Raises KledError."""
     for line in stream(env, do, start=start, **request):
         return line
-    raise UnavailableError("sync_background_gone", _ENDED)
+    raise _ended()
 
 
 def stream(
@@ -56,13 +55,21 @@ def stream(
             except ConnectionError as exc:
                 # The process ended before it read the line, so it has done nothing.
                 if not is_first:
-                    raise UnavailableError("sync_background_gone", _ENDED) from exc
+                    raise _ended() from exc
                 continue
             except KledError as exc:
                 if exc.code not in _OTHER_CODES or not is_first:
                     raise
                 process = _process_at(sock, start=start)
         _end(env, process)
+
+
+def _ended() -> UnavailableError:
+    return UnavailableError(
+        "sync_background_gone",
+        "the background process of the syncs ended",
+        hint="kled sync list starts it again",
+    )
 
 
 def _answers(sock: socket.socket, line: bytes) -> Iterator[dict[str, Any]]:

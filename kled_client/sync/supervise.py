@@ -33,6 +33,11 @@ _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _GOOD_S: Final = 60.0
 # `kled sync start` tells of no more than what came until then.
 _BEGIN_S: Final = 15.0
+# What is asked of a sync waits for it to come up, or back: so long in total.
+_AWAY_S: Final = 60.0
+# The errors of a side that was lost, and may come back; the phases that nothing comes back from.
+_LOST: Final = ("sync_connection_lost", "sync_not_running")
+_ENDED: Final = ("halted", "paused")
 _RECENT: Final = 200
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 _SHOWN_MAX: Final = 200
@@ -71,7 +76,6 @@ class Supervisor:
         self._directory, self._env, self._connect = directory, env, connect
         self._accept = accept
         self.sync: ContinuousSync | None = None
-        self._up = trio.Event()
         # The reason of its halt.
         self.error: KledError | None = None
 
@@ -89,7 +93,6 @@ class Supervisor:
                 error = explained
             finally:
                 self.sync = None
-                self._up = trio.Event()
             if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
                 self.error = error
                 self._set("halted", error)
@@ -120,7 +123,6 @@ class Supervisor:
                 self._accept = False
                 self.sync = sync
                 self.state = SyncState(phase="running")
-                self._up.set()
                 self.tell()
         raise UnavailableError("sync_connection_lost", "the sync has ended")
 
@@ -211,11 +213,31 @@ class Supervisor:
         self.state = SyncState(phase="paused")
         self.tell()
 
-    async def with_sync(self, work: Callable[[ContinuousSync], Awaitable[_T]]) -> _T:
+    async def with_sync(
+        self, work: Callable[[ContinuousSync], Awaitable[_T]], *, again: bool = False
+    ) -> _T:
         """What `work` returns, of the sync once it is up. Raises KledError; also where the sync
         ends before `work` does, which then is cancelled: an endpoint may never answer it.
+
+        `again`: it is done again, from its beginning, when a side that was lost has come back.
         """
-        sync = await self._running()
+        left_s, lost = _AWAY_S, None
+        while True:
+            began = trio.current_time()
+            sync = await self._running(left_s, lost)
+            left_s -= trio.current_time() - began
+            try:
+                return await self._work_on(sync, work)
+            except UnavailableError as exc:
+                if not again or exc.code not in _LOST:
+                    exc.hint = exc.hint or f"kled sync status {self.session.name}"
+                    raise
+            lost = sync
+
+    async def _work_on(
+        self, sync: ContinuousSync, work: Callable[[ContinuousSync], Awaitable[_T]]
+    ) -> _T:
+        """`with_sync` of a sync that is up."""
         found: list[_T] = []
         error: KledError | None = None
         async with trio.open_nursery() as nursery:
@@ -237,19 +259,21 @@ class Supervisor:
             raise self._not_running()
         return found[0]
 
-    async def _running(self) -> ContinuousSync:
-        """The sync, once it is up. Raises KledError where that is not to come."""
-        if self.state.phase not in {"halted", "paused"}:
-            with trio.move_on_after(_GOOD_S):
-                await self._up.wait()
-        if self.sync is None:
+    async def _running(self, wait_s: float, lost: ContinuousSync | None) -> ContinuousSync:
+        """The sync that is up within `wait_s`, and is not `lost`. Raises KledError."""
+        with trio.move_on_after(wait_s):
+            while self.sync is None or self.sync is lost:
+                if self.state.phase in _ENDED:
+                    break
+                await self.changed.wait()
+        if self.sync is None or self.sync is lost:
             raise self._not_running()
         return self.sync
 
     def _not_running(self) -> UnavailableError:
         state, name = self.state, self.session.name
         reason = f": {state.reason}" if state.reason else ""
-        command = "resume" if state.phase in {"halted", "paused"} else "status"
+        command = "resume" if state.phase in _ENDED else "status"
         return UnavailableError(
             "sync_not_running",
             f"{name} is {state.phase}{reason}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +18,7 @@ import pytest
 import trio
 
 from kled_client.cli.times import moment
-from kled_client.sync import background
+from kled_client.sync import background, supervise
 from kled_client.sync.background import Background
 from kled_client.sync.barrier import incomplete
 from kled_client.sync.control import ask, stream
@@ -315,6 +317,42 @@ async def test_what_waits_for_a_sync_that_is_ended_is_answered(
             await asked("pause", name="s")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="proc(5)")
+async def test_a_flush_waits_for_a_side_that_was_lost_meanwhile(
+    env: Env, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = trio.Semaphore(0)
+    flush = ContinuousSync.flush
+
+    async def told(sync: ContinuousSync) -> None:
+        waiting.release()
+        await flush(sync)
+
+    monkeypatch.setattr(ContinuousSync, "flush", told)
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        await asked("flush", name="s")
+        await waiting.acquire()
+        ends = endpoints()
+        for end in ends:
+            os.kill(end, signal.SIGSTOP)
+        (tmp_path / "here" / "b").write_text("2")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(asked, "flush", name="s"))
+            await waiting.acquire()
+            for end in ends:
+                os.kill(end, signal.SIGKILL)
+        assert (tmp_path / "there" / "b").read_text() == "2"
+
+
+def endpoints() -> list[int]:
+    """The processes that syncs of this process have started."""
+    tasks = Path("/proc/self/task").iterdir()
+    children = [pid for task in tasks for pid in (task / "children").read_text().split()]
+    command = b"-m\0kled_sync"
+    return [int(pid) for pid in children if command in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 async def test_status_names_a_side_that_does_not_answer(
     env: Env, session: SyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,8 +407,13 @@ async def test_requests_that_are_none_are_refused(env: Env, session: SyncSession
 
 
 async def test_a_sync_that_cannot_connect_says_what_ssh_says(
-    env: Env, session: SyncSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    env: Env,
+    session: SyncSession,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(supervise, "_AWAY_S", 0.0)
     ssh = tmp_path / "bin" / "ssh"
     ssh.parent.mkdir()
     ssh.write_text('#!/bin/sh\nprintf "one\\nno \\033]0;route: $*\\n" >&2\nexit 255\n')
@@ -382,6 +425,9 @@ async def test_a_sync_that_cannot_connect_says_what_ssh_says(
         assert "no \ufffd]0;route: -T " in found["reason"]
         # A network that goes without a word is noticed.
         assert "ServerAliveInterval=15" in found["reason"]
+        with pytest.raises(UnavailableError, match="s is waiting: the far end") as caught:
+            await asked("flush", name="s")
+        assert caught.value.hint == "kled sync status s"
     assert "one\n" in capfd.readouterr().err
 
 
