@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_sync.tree.entry import TreeEntry, essence
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, essence
 
 
 def comparable(entry: TreeEntry | None) -> TreeEntry | None:
@@ -31,6 +31,12 @@ def looks_same(a: TreeEntry, b: TreeEntry) -> bool:
     if a.is_file:
         return a.size == b.size and a.mtime_ns == b.mtime_ns
     return a.tail == b.tail
+
+
+def have_same_mode(a: TreeEntry, b: TreeEntry, mask: int) -> bool:
+    """Whether the bits of `mask` are the same; a directory's count where all are copied."""
+    counts = a.is_file or (a.is_directory and mask != EXECUTABLE)
+    return a.mode & mask == b.mode & mask or not counts
 
 
 def contradiction(a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None, mask: int) -> str:

@@ -11,13 +11,14 @@ each of them would need more memory than the trees: `later` is what is left for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from kled_sync.decide.comparing import (
     comparable,
     contradiction,
     differ_in_time,
+    have_same_mode,
     kind_word,
     looks_same,
     may_be_equal,
@@ -153,11 +154,6 @@ class Reconciler:
             tops.add(top)
         return self._out
 
-    def look_at(self, path: bytes) -> Outcome:
-        """Look at `path`, and all below it."""
-        self._visit(path, deep=True)
-        return self._out
-
     def _top(self, directory: bytes) -> bytes:
         """`directory`; where one side has none there, the topmost one that is not on both."""
         top = directory
@@ -264,6 +260,8 @@ class Reconciler:
         """Whether a directory is new, and nothing in it would go."""
         if o is not None or not all(e is None or e.is_directory for e in (a, b)):
             return False
+        if self._terms.mode is Mode.TWO_WAY_RESOLVED:
+            return a is None or b is None  # else alpha may win over what is in it
         return b is None or self._terms.mode is not Mode.ONE_WAY_REPLICA
 
     def _is_guarded(self, path: bytes, a: TreeEntry | None, b: TreeEntry | None) -> bool:
@@ -285,7 +283,8 @@ class Reconciler:
     ) -> Verdict | None:
         """None where the content of a file is not known, and is needed."""
         if self._terms.quick and a is not None and b is not None and looks_same(a, b):
-            return self._quick(a, b)
+            same = have_same_mode(a, b, self._terms.mode_mask)
+            return Verdict.SAME if same else Verdict.TO_BETA
         missing = False
         for side, entry, other in ((SyncSide.ALPHA, a, b), (SyncSide.BETA, b, a)):
             if entry is None or entry.is_hashed:
@@ -302,13 +301,6 @@ class Reconciler:
         mask = self._terms.mode_mask
         alpha, beta = essence(comparable(a), mask), essence(comparable(b), mask)
         return decide(self._terms.mode, alpha, beta, essence(o, mask))
-
-    def _quick(self, a: TreeEntry, b: TreeEntry) -> Verdict:
-        mask = self._terms.mode_mask
-        # A directory's permissions count where all are copied.
-        counts = a.is_file or (a.is_directory and mask != EXECUTABLE)
-        same = a.mode & mask == b.mode & mask or not counts
-        return Verdict.SAME if same else Verdict.TO_BETA
 
     def _act(
         self,
@@ -353,6 +345,8 @@ class Reconciler:
         mark: int,
     ) -> int:
         """Something below is to stay, or to come: the directory cannot go."""
+        if new is not None and self._terms.mode is Mode.TWO_WAY_RESOLVED:
+            return self._let_alpha_win(path, mark)
         if new is not None:
             a, b = (new, old) if side is SyncSide.BETA else (old, new)
             return self._conflict(path, "a directory that is not empty is in its place", a, b, mark)
@@ -360,6 +354,16 @@ class Reconciler:
             # What is below survives and comes back to the side that deleted the directory.
             self._out.actions.append(PathChange(side.other, path, old, None))
         return below | _BIT[side]
+
+    def _let_alpha_win(self, path: bytes, mark: int) -> int:
+        """Decide again on `path`, and all below it: beta gets what alpha has."""
+        del self._out.actions[mark:]
+        self._out.skipped = [s for s in self._out.skipped if not is_below(s.path, path)]
+        self._out.later = {late for late in self._out.later if not is_below(late, path)}
+        terms = replace(self._terms, mode=Mode.ONE_WAY_REPLICA)
+        replica = Reconciler(terms, self._alpha, self._beta, self._agreed)
+        replica._out = self._out
+        return replica._visit(path, deep=True)
 
     def _conflict(
         self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None, mark: int

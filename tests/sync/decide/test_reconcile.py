@@ -100,7 +100,12 @@ CASES: dict[str, tuple[dict[str, TreeEntry | str], ...] | tuple[object, ...]] = 
     ),
     "a directory became a file, with something new in it on the other side": (
         {"d": "file"}, {"d": DIRECTORY, "d__new": "1"}, {"d": DIRECTORY},
-        "!d", "!d", "!d", "-d/new> d>",
+        "!d", "-d/new> d>", "!d", "-d/new> d>",
+    ),
+    "the same, with something ignored in it, too": (
+        {"d": "file"}, {"d": DIRECTORY, "d__new": "1", "d__x": make_frozen(Kind.IGNORED)},
+        {"d": DIRECTORY},
+        "!d", "!d", "!d", "!d",
     ),
     "it cannot be read on one side": (
         {"f": make_frozen(Kind.PROBLEM, "no")}, {"f": "1"}, {"f": "1"}, "", "", "", "",
