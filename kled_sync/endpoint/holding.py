@@ -127,10 +127,14 @@ class HeldRoot:
             with suppress(OSError):
                 self.save()
             self._store.prune()
+        self.let_go()
+        self._stack.close()
+
+    def let_go(self) -> None:
+        """Keep no version any longer that is too old, and no more than may be kept."""
         if self.kept is not None:
             with suppress(OSError):
                 self.kept.prune(time.time())
-        self._stack.close()
 
     def _snapshot_path(self) -> Path:
         return self._state / "snapshot"

@@ -192,7 +192,8 @@ class PlacingJob:
         elif self._context.options.durable != "none":
             self._sync_directories(ready)
         if self._context.kept is not None:
-            self._context.kept.save()
+            with suppress(OSError):  # which costs room, and no change
+                self._context.kept.tidy()
 
     def _place(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
         for number, operation, staged, content in ready:

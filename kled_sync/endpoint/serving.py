@@ -298,6 +298,7 @@ class SyncEndpoint:
         if time.monotonic() - self._saved_at > _SAVE_S:
             with suppress(OSError):
                 holding.save()
+            holding.let_go()
             self._saved_at = time.monotonic()
 
     def _hash(self, holding: HeldRoot, message: messages.Hash) -> Work:

@@ -26,6 +26,8 @@ from kled_sync.tree.tree import is_or_is_below
 KEPT_S: Final = 7 * 24 * 3600
 KEPT_BYTES_MAX: Final = 2 * 1024**3
 _DISK_PART_MAX: Final = 0.05
+# Where it is too much, this part of the limit stays: each time the whole log is written again.
+_LEFT_PART: Final = 0.9
 _COPY_BYTES_MAX: Final = 256 * 1024**2
 MADE, REPLACED, DELETED, MOVED = "made", "replaced", "deleted", "moved"
 ATTRIBUTES = "attributes"
@@ -75,6 +77,7 @@ class KeptVersions:
         self.too_large: list[bytes] = []
         numbers = (int(name) for name in os.listdir(directory) if name.isdecimal())
         self._next = max(numbers, default=0) + 1
+        self._bytes = self._kept_bytes()
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -87,6 +90,10 @@ class KeptVersions:
         """What was at `source` is at `path` now, of a directory with all in it."""
         self.save()  # what was made before that, to be undone after it
         self._lines.append(KeptVersion(0, time.time(), path, MOVED, 0, source))
+
+    def _count(self, version: KeptVersion) -> None:
+        self._lines.append(version)
+        self._bytes += version.size if version.number else 0
 
     def take(self, directory: int, name: bytes, path: bytes, what: str) -> None:
         """Keep the file or link `name`, which was at `path`, and take it away there."""
@@ -105,7 +112,7 @@ class KeptVersions:
             if not number:
                 self.too_large.append(path)
             os.unlink(name, dir_fd=directory)
-        self._lines.append(KeptVersion(number, time.time(), path, what, size))
+        self._count(KeptVersion(number, time.time(), path, what, size))
 
     def _moved(self, directory: int, name: bytes, number: int) -> bool:
         try:
@@ -120,7 +127,7 @@ class KeptVersions:
         with suppress(OSError):  # a full store never stops a sync
             (self._directory / str(number)).write_bytes(attributes)
             at_s = time.time()
-            self._lines.append(KeptVersion(number, at_s, path, ATTRIBUTES, len(attributes)))
+            self._count(KeptVersion(number, at_s, path, ATTRIBUTES, len(attributes)))
 
     def read(self, version: KeptVersion) -> bytes:
         """What `keep` was given; nothing where it has gone."""
@@ -191,14 +198,24 @@ class KeptVersions:
         """
         return _of(path, self.versions())
 
-    def prune(self, now_s: float) -> None:
-        """Let go of what is too old, then of the oldest while it is too much."""
+    def tidy(self) -> None:
+        """Write the log after a job, and let go of the oldest where it is too much now."""
         self.save()
-        if not self._has_old(now_s) and self._kept_bytes() <= self.limit():
+        if self._bytes > self.limit():
+            self.prune(time.time(), part=_LEFT_PART)
+
+    def prune(self, now_s: float, *, part: float = 1.0) -> None:
+        """Let go of what is too old, then of the oldest while it is more than `part` of the limit.
+
+        Raises OSError.
+        """
+        self.save()
+        if not self._has_old(now_s) and self._bytes <= self.limit():
             return  # a long log is read only where something may go
         versions = self.versions()
         keep: list[KeptVersion] = []
-        left = self.limit()
+        newest = next((version.size for version in reversed(versions) if version.number), 0)
+        left = max(self.limit() * part, min(newest, self.limit()))
         for version in reversed(versions):
             left -= version.size if version.number else 0
             if version.at_s < now_s - KEPT_S or left < 0:
@@ -207,6 +224,7 @@ class KeptVersions:
                 keep.append(version)
         if len(keep) != len(versions):
             self._rewrite(keep[::-1])
+        self._bytes = self._kept_bytes()
 
     def _has_old(self, now_s: float) -> bool:
         """Whether the oldest line, which is the first, is too old, or cannot be read."""
@@ -231,6 +249,7 @@ class KeptVersions:
         for version in gone:
             self._unlink(version)
         self._rewrite([v for v in versions if v not in gone])
+        self._bytes = self._kept_bytes()
         return sorted({v.path for v in gone if v.number})
 
     def place(self, version: KeptVersion) -> tuple[int, bytes]:

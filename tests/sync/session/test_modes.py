@@ -158,8 +158,7 @@ async def test_each_case_ends_as_documented(
             await sync.flush()
             conflicts = {path.partition(b"/")[0].decode() for path in sync.health.all_conflicts()}
             is_now = {
-                name: (found(alpha / name), found(beta / name), name in conflicts)
-                for name in CASES
+                name: (found(alpha / name), found(beta / name), name in conflicts) for name in CASES
             }
             wanted = {
                 name: ends(case, case.ends.split()[MODES.index(mode)])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import time
 from pathlib import Path
 
 import pytest
 
+from kled_sync.endpoint import serving
+from kled_sync.files.places import root_key
+from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.session.continuous import ContinuousSync
 from kled_sync.session.kept import undo_on_both
 from tests.kit.endpoints import content, kept_same
@@ -91,3 +96,32 @@ async def test_a_name_before_the_move_is_no_conflict_while_nothing_settles(
         await settled(sync)
         assert content(alpha) == content(beta)
         assert content(alpha)["d/e/f"] == (b"edited", False)
+
+
+async def test_old_versions_go_while_a_sync_runs(
+    tmp_path: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run for months."""
+    monkeypatch.setattr(KeptVersions, "limit", lambda _kept: 25_000)
+    beta = tmp_path / "beta"
+    kept = tmp_path / "state/kled/sync/roots" / root_key(os.fsencode(beta)) / "kept"
+    kept.mkdir(parents=True)
+    (kept / "7").write_text("of last year")
+    (kept / "log").write_text(f"7 1.0 12 deleted {base64.b64encode(b'gone').decode()}\n")
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        for number in range(8):
+            (alpha / "large").write_text(str(number) * 6000)
+            await sync.flush()
+        held = {path.read_text()[0] for path in kept.iterdir() if path.name.isdecimal()}
+        assert held == {"4", "5", "6"}  # of seven that were replaced the newest
+    monkeypatch.setattr(KeptVersions, "limit", lambda _kept: 250_000)
+    (kept / "7").write_text("of last year")
+    log = (kept / "log").read_text()
+    (kept / "log").write_text(f"7 1.0 12 deleted {base64.b64encode(b'gone').decode()}\n{log}")
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert (kept / "7").exists()
+        monkeypatch.setattr(serving, "_SAVE_S", 0.0)
+        await sync.flush()
+        assert not (kept / "7").exists()
+        assert (kept / "log").read_text() == log
