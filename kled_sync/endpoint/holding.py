@@ -32,7 +32,7 @@ from kled_sync.files.writing.staging_directory import clear_staging, private_dir
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.watching.kernel import handle_of
-from kled_sync.wire.compression import NEAR
+from kled_sync.wire.compression import NEAR, STREAMS
 from kled_sync.wire.filled import FILLS
 from kled_sync.wire.messages import (
     NAMES_IN,
@@ -176,6 +176,7 @@ class HeldRoot:
             FACT_KEEPS: True,
             UNTIL: True,
             NEAR: True,
+            STREAMS: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
             **({NAMES_IN: self._names_in()} if self.options.tells_names and is_directory else {}),
         }

@@ -27,6 +27,7 @@ from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
 from kled_sync.tree.paths import ROOT, check_path, is_below, join
 from kled_sync.tree.tree import is_or_is_below
 from kled_sync.wire.filled import FILES_MAX, NO_FILES, filled, parse_files
+from kled_sync.wire.job_stream import JobDecompressor
 from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
 
@@ -107,6 +108,7 @@ class PlacingJob:
         self, job: int, operations: list[Operation], context: JobContext, base: Root
     ) -> None:
         self.job = job
+        self.stream = JobDecompressor()
         self._operations, self._context = operations, context
         self._failed: list[tuple[int, str, str]] = []
         self._base = base

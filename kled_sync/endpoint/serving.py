@@ -93,10 +93,11 @@ class SyncEndpoint:
             if block.job in self._dropped:
                 return
             raise ProtocolError("sync_block_refused", f"job {block.job} is not awaited")
-        data = unpacker.unpack(block)
+        data = job.stream.unpack(block, unpacker)
         with job.turn:
             job.staging.feed(data)
         if job.is_staged:
+            job.stream.close()
             del self._arriving[block.job]
             self._queue.put(job)
 
@@ -311,13 +312,15 @@ class SyncEndpoint:
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
         items = list(map(parse_item, message.items))
-        supplier = Supplier(holding, message.job, items, self._out.worth)
+        supplier = Supplier(holding, message.job, items, self._out.worth, streams=message.streams)
         holding.root.forget()
+        began = time.monotonic()
         for block in supplier.run():
             if message.job in self._dropped:
                 break
-            self._out.send_block(block)
+            self._out.send_block(block, began)
             yield True
+            began = time.monotonic()
         if supplier.folders:
             rows = messages.Rows(supplier.folders)
             self._out.send(messages.FilesSupplied(job=message.job, rows=rows))

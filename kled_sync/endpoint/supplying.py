@@ -25,12 +25,12 @@ from kled_sync.wire.blocks import (
     BLOCK_BYTES,
     DATA,
     OutgoingBlock,
-    Packer,
     as_it_is,
     will_shrink,
 )
 from kled_sync.wire.compression import CompressionWorth
 from kled_sync.wire.filled import FolderItem, join_entries, parse_folder_item
+from kled_sync.wire.job_stream import JobCompressor
 from kled_sync.wire.messages import Numbered
 from kled_wire.errors import ProtocolError
 
@@ -75,10 +75,13 @@ class Supplier:
         job: int,
         items: Sequence[Item | FolderItem],
         worth: CompressionWorth,
+        *,
+        streams: bool,
     ) -> None:
+        """`streams`: whether the receiver opens the blocks of a stream."""
         self._root, self._memory, self._store = holding.root, holding.memory, holding.context.store
         self._job, self._items, self._worth = job, items, worth
-        self._packer = Packer()
+        self._compressor = JobCompressor(job, streams=streams)
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._squeeze = True
@@ -276,13 +279,14 @@ class Supplier:
             return
         parts = self._waiting
         self._waiting, self._waiting_bytes = [], 0
-        if self._squeeze and self._worth.is_given:
+        if self._squeeze and self._worth.level:
             yield self._pack(b"".join(parts))
         else:
-            yield as_it_is(DATA, self._job, parts)
+            yield as_it_is(DATA, self._job, parts, weighed=self._squeeze)
 
     def _pack(self, data: bytes) -> OutgoingBlock:
         began = time.monotonic()
-        block = self._packer.pack(DATA, self._job, data)
-        self._worth.packed(len(data) - len(block.payload), time.monotonic() - began)
-        return OutgoingBlock(block.head(), [block.payload])
+        block = self._compressor.pack(data, self._worth.level)
+        if block.flags:
+            self._worth.packed(time.monotonic() - began)
+        return OutgoingBlock(block.head(), [block.payload], len(data) if block.flags else 0)

@@ -75,16 +75,18 @@ class BlockSender:
         with self._lock:
             self._write(pack_message(self._packer, encode_message(message)))
 
-    def send_block(self, block: OutgoingBlock) -> None:
-        """Raises OSError."""
-        began = time.monotonic()
+    def send_block(self, block: OutgoingBlock, began: float) -> None:
+        """`began`: when its sender began with it, by the monotonic clock. Raises OSError."""
+        waits = time.monotonic()
         parts = [block.head, *block.parts]
         size = sum(map(len, parts))
         with self._lock:
             written = os.writev(self._descriptor, parts)
             if written < size:
                 self._write(b"".join(parts)[written:])
-        self.worth.sent(size, time.monotonic() - began)
+        if block.weighed_bytes:
+            now = time.monotonic()
+            self.worth.sent(block.weighed_bytes, size, waited_s=now - waits, taken_s=now - began)
 
     def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)

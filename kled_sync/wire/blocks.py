@@ -1,9 +1,10 @@
 """Blocks, the units of the byte stream between a session and an endpoint. No I/O.
 
-Head, big endian: flags (1; bit 0: zstandard), channel (1), job (4), bytes when unpacked (4), bytes
-that follow (4). A block of the channel `DATA` is passed on to the other endpoint as it is; one of
-`CONTROL` has a message or a part of one, and instead of a job the number of parts that follow.
-Each block is compressed separately, so that its unpacked size is known and bounded beforehand.
+Head, big endian: flags (1), channel (1), job (4), bytes when unpacked (4), bytes that follow (4). A
+block of the channel `DATA` is passed on to the other endpoint as it is; one of `CONTROL` has a
+message or a part of one, and instead of a job the number of parts that follow.
+The flags are 0, or say how it is compressed with zstandard: `FRAME`: by itself, `STREAM_BEGIN` and
+`STREAM_NEXT`: in its job's stream (`job_stream`). Its unpacked size is stated and bounded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ BLOCK_BYTES_MAX: Final = 2 * 1024 * 1024
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 CONTROL: Final = 0
 DATA: Final = 1
-_ZSTD: Final = 1
+FRAME: Final = 1
+STREAM_BEGIN: Final = 2
+STREAM_NEXT: Final = 3
 # The size of a read: it stays in a processor's cache until it is written again.
 _PIECE_BYTES: Final = 256 * 1024
 # To copy fewer bytes than this takes less time than a call of splice(2).
@@ -35,7 +38,7 @@ _UNCOPIED_BYTES: Final = 16 * 1024
 _SAID_BYTES_MAX: Final = 200
 # Less is not worth the call; and what got smaller by less than this is sent as it was.
 _SMALL_BYTES: Final = 128
-_WORTH: Final = 0.95
+WORTH: Final = 0.95
 # With the head, fewer than writev(2) accepts (IOV_MAX, 1024).
 _PARTS_MAX: Final = 1000
 _LEVEL: Final = 1
@@ -64,6 +67,8 @@ class OutgoingBlock(NamedTuple):
 
     head: bytes
     parts: list[bytes | memoryview]
+    # How much content there is in it by which compression is weighed.
+    weighed_bytes: int = 0
 
 
 class BegunBlock(NamedTuple):
@@ -77,7 +82,7 @@ class BegunBlock(NamedTuple):
 def decode_head(head: bytes | memoryview) -> tuple[WireBlock, int]:
     """A block without its payload, and how many bytes that has. Raises ProtocolError."""
     flags, channel, job, raw, size = HEAD.unpack(head)
-    if flags > _ZSTD or channel > DATA:
+    if flags > (STREAM_NEXT if channel == DATA else FRAME) or channel > DATA:
         raise ProtocolError("sync_block_refused", f"a block with flags {flags}, channel {channel}")
     if raw > BLOCK_BYTES_MAX or size > BLOCK_BYTES_MAX:
         raise ProtocolError("sync_block_refused", f"a block of {max(raw, size)} bytes")
@@ -91,17 +96,19 @@ class Packer:
 
     def __init__(self) -> None:
         self._compressor: zstandard.ZstdCompressor | None = None
+        self._level = 0
 
-    def pack(self, channel: int, job: int, data: bytes) -> WireBlock:
-        """Compressed, where it gets smaller."""
+    def pack(self, channel: int, job: int, data: bytes, level: int = _LEVEL) -> WireBlock:
+        """Compressed in a frame of its own, where it gets smaller."""
         if len(data) >= _SMALL_BYTES:
-            if self._compressor is None:
+            if self._compressor is None or level != self._level:
                 import zstandard  # noqa: PLC0415  # only when a sync begins
 
-                self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+                self._level = level
+                self._compressor = zstandard.ZstdCompressor(level=level)
             smaller = self._compressor.compress(data)
-            if len(smaller) < len(data) * _WORTH:
-                return WireBlock(_ZSTD, channel, job, len(data), smaller)
+            if len(smaller) < len(data) * WORTH:
+                return WireBlock(FRAME, channel, job, len(data), smaller)
         return WireBlock(0, channel, job, len(data), data)
 
 
@@ -113,7 +120,7 @@ class Unpacker:
 
     def unpack(self, block: WireBlock) -> bytes | memoryview:
         """What was packed. Raises ProtocolError("sync_block_refused")."""
-        if not block.flags & _ZSTD:
+        if block.flags != FRAME:
             return block.payload
         import zstandard  # noqa: PLC0415  # only when a sync begins
 
@@ -128,11 +135,15 @@ class Unpacker:
             raise ProtocolError("sync_block_refused", f"a block is damaged: {exc}") from exc
 
 
-def as_it_is(channel: int, job: int, parts: list[bytes | memoryview]) -> OutgoingBlock:
+def as_it_is(
+    channel: int, job: int, parts: list[bytes | memoryview], *, weighed: bool
+) -> OutgoingBlock:
     """A block without compression; more parts than writev(2) accepts are joined."""
     size = sum(map(len, parts))
     head = HEAD.pack(0, channel, job, size, size)
-    return OutgoingBlock(head, parts if len(parts) <= _PARTS_MAX else [b"".join(parts)])
+    if len(parts) > _PARTS_MAX:
+        parts = [b"".join(parts)]
+    return OutgoingBlock(head, parts, size if weighed else 0)
 
 
 def pack_message(packer: Packer, message: bytes) -> bytes:
@@ -173,7 +184,7 @@ def will_shrink(sample: bytes) -> bool:
         return True
     import zstandard  # noqa: PLC0415  # only when a sync begins
 
-    return len(zstandard.ZstdCompressor(level=_LEVEL).compress(sample)) < len(sample) * _WORTH
+    return len(zstandard.ZstdCompressor(level=_LEVEL).compress(sample)) < len(sample) * WORTH
 
 
 class BlockReader:

@@ -115,12 +115,13 @@ class Hashed(NamedTuple):
 class Supply(NamedTuple):
     """Send contents for a job: item, path, digest of the version that the receiver has, and how
     much of this one, with the blake3 of that. Of the files of a new directory: item of the first,
-    path of the directory, names.
+    path of the directory, names. `streams`: the receiver opens the blocks of a stream.
     """
 
     job: int
     urgent: bool
     items: Rows
+    streams: bool = False
 
 
 class Supplied(NamedTuple):

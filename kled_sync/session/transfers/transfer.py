@@ -32,6 +32,7 @@ from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import join
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
+from kled_sync.wire.compression import STREAMS
 from kled_sync.wire.filled import FILLS, FolderItem, SuppliedFolder, filled
 
 # Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
@@ -150,7 +151,7 @@ class SyncTransfer:
         moved = {action.path for move in moves for action in move.actions}
         self._release(moved, done)
         by_path = {action.path: action for action in actions if action.path not in moved}
-        fills = all(state.facts.get(FILLS) is True for state in self._sides.values())
+        fills = self._has_everywhere(FILLS)
         steps = plan(list(by_path.values()), self._sides[side].tree, told, fills=fills)
         self.meter.plan(
             sum(a.new is not None and not a.new.is_directory for a in by_path.values()),
@@ -162,6 +163,9 @@ class SyncTransfer:
                 for job in step:
                     await limiter.acquire_on_behalf_of(job)
                     nursery.start_soon(self._job, side, job, by_path, urgent, done, limiter)
+
+    def _has_everywhere(self, fact: str) -> bool:
+        return all(state.facts.get(fact) is True for state in self._sides.values())
 
     async def place(
         self, side: SyncSide, operations: Sequence[Operation], done: CarriedOut
@@ -215,7 +219,9 @@ class SyncTransfer:
             await target.peer.send(place_message(number, job, urgent=urgent))
             items = self._items(job, target)
             if items:
-                await source.peer.send(messages.Supply(job=number, urgent=urgent, items=items))
+                await source.peer.send(
+                    messages.Supply(number, urgent, items, streams=self._has_everywhere(STREAMS))
+                )
             answer = await placed.got()
             assert isinstance(answer, messages.JobPlaced)
             if items:
