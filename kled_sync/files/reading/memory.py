@@ -32,6 +32,7 @@ from kled_sync.wire.messages import Named
 _STAMP: Final = struct.Struct(">qQ")
 # The stamp and the entry of a file, without its digest.
 _FILE_HEAD: Final = struct.Struct(">qQBHqQ")
+_INODE_AND_KIND: Final = slice(8, _STAMP.size + 1)
 _NEVER: Final = _STAMP.pack(0, 0)
 # The kernel's clock for files ticks every 1 to 10 ms. Filesystems that have whole seconds alone
 # (ext3, HFS+, an ext4 with small inodes) round down to them, FAT to every second one.
@@ -89,6 +90,10 @@ class SeenEntry(PackableEntry):
     @property
     def is_file(self) -> bool:
         return self[_STAMP.size] == FILE
+
+    def is_same(self, other: SeenEntry) -> bool:
+        """Whether both are of one directory, whatever changed in it: none that got its name."""
+        return self[_INODE_AND_KIND] == other[_INODE_AND_KIND]
 
     @property
     def size(self) -> int:

@@ -182,7 +182,7 @@ class Scanner:
             if what is None:
                 continue
             after[name] = what
-            if what.is_directory and (deep or again or old is None or what[16] != old[16]):
+            if what.is_directory and (deep or again or old is None or not what.is_same(old)):
                 inside.append(name)
         if path == ROOT and self.among:
             after |= {name: what for name, what in before.items() if name not in self.among}
