@@ -189,8 +189,8 @@ def reset(invocation: Invocation, name: str) -> None:
 @pass_invocation
 def stop(invocation: Invocation, name: str) -> None:
     """End a sync for good. Both folders stay as they are."""
-    _ask(invocation, "stop", name=name)
-    invocation.output.note(f"{name} has ended; both folders are as they were")
+    found = _ask(invocation, "stop", name=name)
+    _say(invocation, found, f"{name} has ended; both folders are as they were")
 
 
 @sync.command()
@@ -209,7 +209,8 @@ def monitor(invocation: Invocation, name: str) -> None:
             output.line(f"{name} is {line['state']}{reason}")
         else:
             when = local(line["at"], "%H:%M:%S")
-            output.line(f"{when} {line['side']:<5} {line['event']:<8} {line['path']}")
+            way = f"{line['by']} → {line['side']}"
+            output.line(f"{when} {way:<13} {line['event']:<8} {line['path']}")
         output.flush()
 
 
@@ -225,7 +226,7 @@ def resolve(invocation: Invocation, name: str, path: str, alpha: bool, beta: boo
         raise InputError("usage", "which side wins?", hint="--alpha or --beta")
     side = "alpha" if alpha else "beta"
     found = _ask(invocation, "resolve", name=name, path=_below(path), side=side)
-    invocation.output.note(f"{found['changed']} changed, as {side} has it")
+    _say(invocation, found, f"{found['changed']} changed, as {side} has it")
 
 
 @sync.command()
@@ -335,6 +336,14 @@ def background(invocation: Invocation) -> int:
         return replace(invocation, profile_name=profile).ssh
 
     return run(Background(sync_home(invocation.env), invocation.env, connect_as).run)
+
+
+def _say(invocation: Invocation, found: dict[str, Any], words: str) -> None:
+    """A result that is a sentence for people, and `found` for programs."""
+    if invocation.output.as_json:
+        invocation.output.json(found)
+    else:
+        invocation.output.note(words)
 
 
 def _below(path: str) -> str:

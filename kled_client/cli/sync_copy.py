@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
@@ -200,23 +200,40 @@ def _report(
         return shown(path) if path else source
 
     output = invocation.output
-    problems = [f"{named(f.action.path)}: {f.words}" for f in result.done.failures]
-    unread = [s for s in result.skipped if s.is_problem]
-    for skipped in [s for s in result.skipped if not s.is_problem][:_PROBLEMS_MAX]:
-        output.note(f"left out {named(skipped.path)}: {skipped.reason}")
-    problems += [f"{named(s.path)}: {s.reason}" for s in unread]
-    if output.as_json and not dry_run:
-        output.json_line({
-            "event": "done", "files": result.files, "bytes": result.done.content_bytes,
-            "wire_bytes": result.wire_bytes, "seconds": round(seconds, 3),
-        })  # fmt: skip
-    elif not dry_run and (result.changes or not problems):
-        others = result.changes - result.files
-        output.copied(result.files, result.done.content_bytes, seconds, others=others)
-    for path in result.done.too_large[:_PROBLEMS_MAX]:
-        output.note(f"the old {named(path)} is too large to be kept")
+    left_out = [s for s in result.skipped if not s.is_problem]
+    problems = [(f.action.path, f.words) for f in result.done.failures]
+    problems += [(s.path, s.reason) for s in result.skipped if s.is_problem]
+    if output.as_json:
+        output.json_lines(_events(result, problems, None if dry_run else seconds))
+    else:
+        for skipped in left_out[:_PROBLEMS_MAX]:
+            output.note(f"left out {named(skipped.path)}: {skipped.reason}")
+        if not dry_run and (result.changes or not problems):
+            others = result.changes - result.files
+            output.copied(result.files, result.done.content_bytes, seconds, others=others)
+        for path in result.done.too_large[:_PROBLEMS_MAX]:
+            output.note(f"the old {named(path)} is too large to be kept")
+        for path, reason in problems[:_PROBLEMS_MAX]:
+            output.note(f"{named(path)}: {reason}")
     if problems:
-        for line in problems[:_PROBLEMS_MAX]:
-            output.note(line)
         words = f"{counted(len(problems), 'path')} could not be copied"
         raise KledError("sync_incomplete", words)
+
+
+def _events(
+    result: Result, problems: Sequence[tuple[bytes, str]], seconds: float | None
+) -> Iterator[dict[str, Any]]:
+    """What was left out, what failed and what was not kept; then the sum where it took a time."""
+    for skipped in result.skipped:
+        if not skipped.is_problem:
+            yield {"event": "left_out", "path": os.fsdecode(skipped.path), "reason": skipped.reason}
+    for path, reason in problems:
+        yield {"event": "problem", "path": os.fsdecode(path), "reason": reason}
+    for path in result.done.too_large:
+        yield {"event": "not_kept", "path": os.fsdecode(path)}
+    if seconds is not None:
+        yield {
+            "event": "done", "files": result.files, "changes": result.changes,
+            "bytes": result.done.content_bytes, "wire_bytes": result.wire_bytes,
+            "seconds": round(seconds, 3),
+        }  # fmt: skip

@@ -236,7 +236,7 @@ class Background:
         await self._end(name)
         self._store.remove(name)
         self._tell()
-        return {"name": name}
+        return {"name": name, "state": "stopped"}
 
     async def _flush(self, request: _Answer) -> _Answer:
         supervisor = self._supervisor(request["name"])

@@ -182,7 +182,7 @@ class Supervisor:
     def _log(self, changes: list[PathChange]) -> None:
         """Who changed what, and when: a JSON object a line."""
         now = round(time.time(), 3)
-        lines = [{"at": now, **event(change)} for change in changes]
+        lines = [{"at": now, **event(c), "by": c.side.other.value} for c in changes]
         self._recent.extend(lines)
         self.total += len(lines)
         path = self._directory / "changes.log"

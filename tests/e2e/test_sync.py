@@ -114,7 +114,8 @@ def test_a_folder_is_kept_the_same_with_a_workspace(
         assert "question" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout
         status = json.loads(site.kled("sync", "status", "kept", "-o", "json", env=state).stdout)
         assert (status["state"], status["conflicts"]) == ("running", [])
-        site.kled("sync", "stop", "kept", env=state)
+        stopped = site.kled("sync", "stop", "kept", "-o", "json", env=state)
+        assert json.loads(stopped.stdout) == {"name": "kept", "state": "stopped"}
         # It holds the folder as long as it lives.
         wait_until("the far end has ended", lambda: not far_ends(site))
         site.kled("sync", "start", folder, f"dev:{far}", "--name", "again", env=state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -204,6 +205,12 @@ async def test_a_sync_lives_on_from_start_to_stop(
         (there / "b").write_text("2")
         await asked("flush", name="s")
         assert (tmp_path / "here" / "b").exists()
+        log = sync_home(env) / "sessions" / "s" / "changes.log"
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        # Who made it, and where it was made after that.
+        assert [(x["by"], x["side"], x["event"], x["path"]) for x in told[-2:]] == [
+            ("alpha", "beta", "created", "a"), ("beta", "alpha", "created", "b"),
+        ]  # fmt: skip
         assert (await asked("pause", name="s"))["state"] == "paused"
         with pytest.raises(UnavailableError, match="s is paused"):
             await asked("flush", name="s")
