@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import asyncssh
 
 _CONNECTION: Final = "kled_client.ssh.connection"
+# Of a connection's `get_extra_info`: says whether there is a way to the workspace now.
+ATTACHED: Final = "kled_attached"
 
 
 @asynccontextmanager
@@ -62,6 +64,7 @@ async def open_ssh(
             from kled_client.ssh.connection import log_in  # noqa: PLC0415  # it is imported
 
             async with log_in(stream, ref, identity, agent_socket=agent_socket) as connection:
+                connection.set_extra_info(**{ATTACHED: lambda: stream.attached})
                 yield connection
 
 

@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from kled_client.sync.place import SyncPlace
 from kled_wire.errors import UnavailableError
+from kled_wire.limits import CLEANUP_S
 from kled_wire.pipes import widen_pipe
 
 _FAR_COMMAND: Final = "kled sync-server"
@@ -72,8 +73,12 @@ def started(
 
 @contextmanager
 def _killed(process: EndpointProcess) -> Iterator[EndpointProcess]:
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()  # which does nothing once it has been waited for
+    try:
+        yield process
+    finally:
+        process.kill()  # which does nothing once it has been waited for
+        for end in (process.stdin, process.stdout, process.stderr):
+            if end is not None:
+                end.close()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a disk which hangs
+            process.wait(CLEANUP_S)

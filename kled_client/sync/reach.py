@@ -12,7 +12,7 @@ import trio
 from kled_client.sync.place import SyncPlace
 from kled_client.sync.processes import EndpointProcess, start_endpoint
 from kled_sync.session.sides.peer import Peer
-from kled_sync.session.sides.streams import ByteStream, PipeStream
+from kled_sync.session.sides.streams import PipeStream
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef
@@ -40,31 +40,49 @@ async def open_peer(
     """The endpoint at `place`, up until the block ends. `connect` reaches workspaces; `process` is
     the endpoint's where that was started before.
 
-    Raises UnavailableError("sync_connection_lost") when it ends before, and as `connect` does.
+    Raises UnavailableError("sync_connection_lost") when it ends before, "sync_side_hangs", and as
+    `connect` does.
     """
-    async with _stream(place, env, connect, process) as stream, trio.open_nursery() as nursery:
-        peer = Peer(name, stream)
+    async with _peer(place, name, env, connect, process) as peer, trio.open_nursery() as nursery:
         nursery.start_soon(peer.run)
+        nursery.start_soon(peer.watch)
         yield peer
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _stream(
-    place: SyncPlace, env: Mapping[str, str], connect: Connect, process: EndpointProcess | None
-) -> AsyncIterator[ByteStream]:
+async def _peer(
+    place: SyncPlace,
+    name: str,
+    env: Mapping[str, str],
+    connect: Connect,
+    process: EndpointProcess | None,
+) -> AsyncIterator[Peer]:
     if place.workspace is not None:
+        from kled_client.ssh.opening import ATTACHED  # noqa: PLC0415  # where there is a workspace
+
         async with connect(place.workspace) as connection, _over_channel(connection) as channel:
-            yield channel
+            # The stream below waits for a network that is away, which is no hang.
+            attached = connection.get_extra_info(ATTACHED, default=_always)
+            yield Peer(name, channel, attached)
         return
     if process is None:
         process = await trio.to_thread.run_sync(start_endpoint, place, env)
-    async with _passing(process) as stream:
-        yield stream
+    async with _passing(process) as stream:  # ssh ends by itself where its server is away
+        peer = Peer(name, stream)
+        try:
+            yield peer
+        finally:
+            if peer.hangs:  # and would not end with its input
+                process.kill()
+
+
+def _always() -> bool:
+    return True
 
 
 @asynccontextmanager
-async def _passing(process: EndpointProcess) -> AsyncIterator[ByteStream]:
+async def _passing(process: EndpointProcess) -> AsyncIterator[_ProcessStream]:
     """The pipes of an endpoint, which ends with its input."""
     stream = _ProcessStream(process)
     async with trio.open_nursery() as nursery:
@@ -77,7 +95,8 @@ async def _passing(process: EndpointProcess) -> AsyncIterator[ByteStream]:
                 await _wait(process)
             if process.returncode is None:
                 process.kill()
-                with trio.CancelScope(shield=True):
+                # One that waits for a disk which hangs does not even end when it is killed.
+                with trio.move_on_after(CLEANUP_S, shield=True):
                     await _wait(process)
             await stream.reader.aclose()
             nursery.cancel_scope.cancel()

@@ -18,6 +18,7 @@ from typing import Final
 
 from kled_sync.endpoint.attributes import answer_attributes
 from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.endpoint.liveness import Liveness
 from kled_sync.endpoint.placing_job import PlacingJob, parse_operations
 from kled_sync.endpoint.reporting import QUIET_S, ChangeReporter, Choose
 from kled_sync.endpoint.supplying import Supplier, parse_item
@@ -61,6 +62,7 @@ class SyncEndpoint:
         self._bulk: deque[Work] = deque()
         self._dropped: set[int] = set()
         self._saved_at = time.monotonic()
+        self._liveness = Liveness(self._out, lambda: bool(self._arriving))
 
     # --- the reading thread
 
@@ -69,8 +71,10 @@ class SyncEndpoint:
         blocks, assembler, unpacker = BlockReader(), Assembler(), Unpacker()
         try:
             while count := os.readv(self._reader, [blocks.space()]):
+                self._liveness.reading.begin()
                 for block in blocks.took(count):
                     self._take(block, assembler, unpacker)
+                self._liveness.reading.rest()
         except KledError as exc:
             self._queue.put(exc)
         except OSError:
@@ -80,6 +84,7 @@ class SyncEndpoint:
                 job.abandon()
             if self._base is not None:
                 self._base.close()
+            self._liveness.reading.rest()
         self._queue.put(_STOP)
 
     def _take(self, block: WireBlock, assembler: Assembler, unpacker: Unpacker) -> None:
@@ -152,6 +157,7 @@ class SyncEndpoint:
 
     def _close(self) -> None:
         self._opened.set()
+        self._liveness.close()
         self._queue.close()
         self._changes.close()
         if self._holding is not None:
@@ -187,7 +193,10 @@ class SyncEndpoint:
         poll = select.poll()
         for source in sources:
             poll.register(source, select.POLLIN)
+        if timeout != 0.0:
+            self._liveness.working.rest()
         poll.poll(None if timeout is None else timeout * 1000)
+        self._liveness.working.begin()
 
     def _begin(self, queued: messages.Message | PlacingJob) -> None:
         request = getattr(queued, "request", 0)
@@ -268,6 +277,8 @@ class SyncEndpoint:
             if self._holding is not None:
                 raise ProtocolError("sync_message_refused", "a second root")
             options = parse_options(message.options)
+            if options.tells_alive:
+                self._liveness.start()
             self._holding = self._hold(message.root, options, self._env)
         finally:
             self._opened.set()

@@ -45,6 +45,8 @@ class Options:
     identify: bool = False
     # Whether it names paths whose owners or extended attributes may have changed.
     attributes: bool = False
+    # Whether it says from time to time that it lives, while something is awaited of it.
+    tells_alive: bool = False
     # Nothing is remembered or kept, and other syncs of the root may run.
     transient: bool = False
 

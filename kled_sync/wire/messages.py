@@ -255,6 +255,12 @@ class AttributesSet(NamedTuple):
     failed: Rows
 
 
+class Alive(NamedTuple):
+    """It lives, and has stood still at what it does for so long; sent where `OpenRoot` asks."""
+
+    still_s: int
+
+
 class RequestRefused(NamedTuple):
     """A request that was not done, as the error it was."""
 
@@ -269,11 +275,11 @@ TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
     AskAttributes, AttributesFound, SetAttributes, AttributesSet, LinkIsNear,
-    Touched, FilesSupplied,
+    Touched, FilesSupplied, Alive,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
     RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet | LinkIsNear
-    | Touched | FilesSupplied
+    | Touched | FilesSupplied | Alive
 )  # fmt: skip

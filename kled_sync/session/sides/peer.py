@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -24,9 +24,20 @@ from kled_sync.wire.codec import decode_message, encode_message
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
 
+# A process that is stopped says nothing at all: one that works on for long says so every 5 s.
+_SILENT_MAX_S: Final = 120.0
+# One whose disk hangs says that it has stood still for so long. What a slow disk has to write
+# before a job is durable (syncfs) is one call, and takes minutes.
+_STILL_MAX_S: Final = 600
+_LOOK_S: Final = 5.0
+
 
 class PeerListener(Protocol):
     """Receives what an endpoint sends without being asked."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it awaits such."""
 
     def took(self, message: messages.Message) -> None:
         """A listing, a hint, or what became of a job."""
@@ -35,7 +46,10 @@ class PeerListener(Protocol):
 class Peer:
     """Requests and answers, and the blocks that go to the other endpoint. `name` is for people."""
 
-    def __init__(self, name: str, stream: ByteStream) -> None:
+    def __init__(
+        self, name: str, stream: ByteStream, is_reached: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`is_reached` says whether there is a way to the machine of the endpoint now."""
         self.name = name
         self.stream = stream
         self._packer = Packer()
@@ -52,6 +66,11 @@ class Peer:
         self.sent_bytes = self.received_bytes = 0
         # When it was last heard of, or was asked while nothing else was awaited of it.
         self._heard_at = 0.0
+        # Whether it says that it lives; for how long it has said nothing, and has stood still.
+        self._tells_alive = self._is_reading = False
+        self._silent_s = self._still_s = 0.0
+        self._is_reached = is_reached
+        self.hangs = False
 
     def pass_on(self, target: Peer, passed: Callable[[WireBlock], None]) -> None:
         """Pass blocks of content on to `target` from now on, and call `passed` with each."""
@@ -85,6 +104,7 @@ class Peer:
         blocks, assembler = BlockReader(), Assembler()
         while size := await self._receive(blocks):
             self._heard_at = trio.current_time()
+            self._silent_s = self._still_s = 0.0
             self.received_bytes += size
             for block in blocks.took(size):
                 if block.channel == CONTROL:
@@ -97,7 +117,11 @@ class Peer:
             await self._pass_begun(blocks)
 
     async def _receive(self, blocks: BlockReader) -> int:
-        return await self.stream.receive_into(blocks.space(uncopied=self._passage is not None))
+        self._is_reading = True
+        try:
+            return await self.stream.receive_into(blocks.space(uncopied=self._passage is not None))
+        finally:
+            self._is_reading = False
 
     async def _pass_begun(self, blocks: BlockReader) -> None:
         """Pass on the block that is here in part, if the rest of it need not be waited for."""
@@ -113,6 +137,9 @@ class Peer:
         number = getattr(message, "request", 0)
         if isinstance(message, messages.RequestRefused) and not number:
             raise _error(message)
+        if isinstance(message, messages.Alive):
+            self._tells_alive, self._still_s = True, float(message.still_s)
+            return
         waiting = self._pending.get(number)
         if waiting is not None:
             waiting[1].append(message)
@@ -121,8 +148,34 @@ class Peer:
             self.listener.took(message)
 
     def silent_s(self) -> float:
-        """For how many seconds nothing has come from it while an answer is awaited; 0 otherwise."""
-        return trio.current_time() - self._heard_at if self._pending else 0.0
+        """For how many seconds nothing has come from it while an answer is awaited, or it has
+        stood still; 0 otherwise.
+        """
+        unheard_s = trio.current_time() - self._heard_at if self._pending else 0.0
+        return max(unheard_s, self._silent_s, self._still_s)
+
+    async def watch(self) -> None:
+        """Raise UnavailableError("sync_side_hangs") when the endpoint hangs; an older one never
+        does. Time in which this process was stopped itself, or could not read, does not count.
+        """
+        while max(self._silent_s / _SILENT_MAX_S, self._still_s / _STILL_MAX_S) < 1:
+            heard = self.received_bytes
+            await trio.sleep(_LOOK_S)
+            waits = self._tells_alive and self._is_reading and self._is_awaited()
+            if waits and heard == self.received_bytes and self._is_reached():
+                self._silent_s += _LOOK_S
+            else:
+                self._silent_s = 0.0
+        self.hangs, found_s = True, max(self._silent_s, self._still_s)
+        raise UnavailableError(
+            "sync_side_hangs",
+            f"the {self.name} side of the sync has not got on for {found_s:.0f} s",
+            hint="its process is stopped, or its disk or network filesystem hangs; "
+            "then try again: a sync continues where it ended",
+        )
+
+    def _is_awaited(self) -> bool:
+        return bool(self._pending) or (self.listener is not None and self.listener.is_awaited)
 
     async def ask(self, make: Callable[[int], messages.Message]) -> messages.Message:
         """The answer to the request that `make` makes with a number. Raises KledError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import trio
@@ -65,6 +66,11 @@ class SideState:
         self._jobs: dict[tuple[int, type[messages.Message]], JobWait] = {}
         peer.listener = self
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is to answer a job."""
+        return any(wait.is_asked for wait in self._jobs.values())
+
     def took(self, message: messages.Message) -> None:
         match message:
             case messages.Listing():
@@ -112,8 +118,9 @@ class SideState:
 
     async def open(self, path: bytes, options: Options) -> None:
         """Raises KledError."""
+        plain = replace(options, tells_alive=True).plain()
         answer = await self.peer.ask(
-            lambda number: messages.OpenRoot(request=number, root=path, options=options.plain())
+            lambda number: messages.OpenRoot(request=number, root=path, options=plain)
         )
         assert isinstance(answer, messages.RootOpened)
         self.root, self.facts = answer.root, answer.facts
@@ -205,9 +212,10 @@ class SideState:
         for (name, entry), was in zip(files.items(), before, strict=True):
             self.take(wait, join(directory, name), TreeEntry(entry), was)
 
-    def expect(self, job: int, kind: type[messages.Message]) -> JobWait:
-        """What a job's answer comes to."""
+    def expect(self, job: int, kind: type[messages.Message], *, is_asked: bool = True) -> JobWait:
+        """What a job's answer comes to; `JobWait.is_asked` says whether it is asked for yet."""
         wait = JobWait()
+        wait.is_asked = is_asked
         self._jobs[job, kind] = wait
         return wait
 
@@ -221,6 +229,7 @@ class JobWait:
     def __init__(self) -> None:
         self.event = trio.Event()
         self.answer: messages.Message | None = None
+        self.is_asked = True
         # Entries sent of new directories, by the number of the first file.
         self.files: dict[int, SuppliedFolder] = {}
         # Directories reported since it began, and since it answered; None is the root.

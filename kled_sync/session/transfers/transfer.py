@@ -212,7 +212,8 @@ class SyncTransfer:
         number = next(self._numbers)
         target, source = self._sides[side], self._sides[side.other]
         placed = target.expect(number, messages.JobPlaced)
-        supplied = source.expect(number, messages.Supplied)
+        # The target may take long to take the job, and the source is not asked before.
+        supplied = source.expect(number, messages.Supplied, is_asked=False)
         try:
             if self._agreement.remembers:
                 self._agreement.intend(side, _brought(job, by_path))
@@ -222,6 +223,7 @@ class SyncTransfer:
                 await source.peer.send(
                     messages.Supply(number, urgent, items, streams=self._has_everywhere(STREAMS))
                 )
+                supplied.is_asked = True
             answer = await placed.got()
             assert isinstance(answer, messages.JobPlaced)
             if items:

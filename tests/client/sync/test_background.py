@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,24 +16,13 @@ import trio
 
 from kled_client.cli.times import moment
 from kled_client.sync import background, supervise
-from kled_client.sync.background import Background
 from kled_client.sync.barrier import incomplete
-from kled_client.sync.control import ask, stream
-from kled_client.sync.reach import Connect
+from kled_client.sync.control import stream
 from kled_client.sync.sessions import SyncSession, sync_home
 from kled_sync.session.continuous import ContinuousSync
 from kled_sync.session.sides.peer import Peer
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
-from tests.client.sync.conftest import Env
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> SyncSession:
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "a").write_text("1")
-    return SyncSession(
-        name="s", alpha=str(tmp_path / "here"), beta=str(tmp_path / "there"), durable="none"
-    )
+from tests.client.sync.conftest import Env, running
 
 
 @pytest.mark.parametrize(
@@ -168,27 +153,6 @@ async def test_what_is_kept_is_reached_while_a_sync_stands_still(
             await asked("resume", name="s")
             await asked("flush", name="s")
             assert (here / "b").read_text() == "2"
-
-
-def nobody(_profile: str | None) -> Connect:
-    def connect(_ref: object) -> Any:
-        raise AssertionError("no workspace is asked for")
-
-    return connect
-
-
-@asynccontextmanager
-async def running(env: Env) -> AsyncIterator[Callable[..., Any]]:
-    """`kled sync background`; gives what asks it."""
-
-    async def asked(do: str, **request: Any) -> Any:
-        return await trio.to_thread.run_sync(partial(ask, env, do, start=False, **request))
-
-    async with trio.open_nursery() as nursery:
-        background = Background(sync_home(env), env, nobody)
-        await nursery.start(background.run)
-        yield asked
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_sync_lives_on_from_start_to_stop(
@@ -322,42 +286,6 @@ async def test_what_waits_for_a_sync_that_is_ended_is_answered(
             for _ in range(2):
                 await waiting.acquire()
             await asked("pause", name="s")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="proc(5)")
-async def test_a_flush_waits_for_a_side_that_was_lost_meanwhile(
-    env: Env, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waiting = trio.Semaphore(0)
-    flush = ContinuousSync.flush
-
-    async def told(sync: ContinuousSync) -> None:
-        waiting.release()
-        await flush(sync)
-
-    monkeypatch.setattr(ContinuousSync, "flush", told)
-    async with running(env) as asked:
-        await asked("start", session=asdict(session))
-        await asked("flush", name="s")
-        await waiting.acquire()
-        ends = endpoints()
-        for end in ends:
-            os.kill(end, signal.SIGSTOP)
-        (tmp_path / "here" / "b").write_text("2")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(asked, "flush", name="s"))
-            await waiting.acquire()
-            for end in ends:
-                os.kill(end, signal.SIGKILL)
-        assert (tmp_path / "there" / "b").read_text() == "2"
-
-
-def endpoints() -> list[int]:
-    """The processes that syncs of this process have started."""
-    tasks = Path("/proc/self/task").iterdir()
-    children = [pid for task in tasks for pid in (task / "children").read_text().split()]
-    command = b"-m\0kled_sync"
-    return [int(pid) for pid in children if command in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 async def test_status_names_a_side_that_does_not_answer(
