@@ -35,6 +35,7 @@ from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.side import SideState, name_rules
 from kled_sync.session.transfers.renaming import bring_renamed
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
+from kled_sync.session.transfers.under_way import UnderWay
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
 from kled_wire.errors import NotFoundError
@@ -101,6 +102,8 @@ class ContinuousSync:
         self._attributes = StandingAttributes(
             self.sides, self.agreement, self._terms, wish.attributes, self.health, log
         )
+        self._under_way = UnderWay(self.transfer.in_flight)
+        self.transfer.released = self._let_go_on
         self._again: set[bytes] = set()
         # New directories that are looked at when what was found before is done (`Outcome.later`).
         self._later: set[bytes] = set()
@@ -203,19 +206,20 @@ class ContinuousSync:
         if not self._beside:
             later, self._later = self._later, later
         if directories is not None and not directories | later:
-            return await self._attributes.settle(self._is_under_way)
+            return await self._attributes.settle(self._under_way.covers)
         deciding = Deciding(self.sides, self._terms, self.agreement.tree, paths_max=PATHS_MAX)
         outcome = await deciding.decide(directories, later)
         self._note(outcome)
         self._again |= outcome.again
         self._later |= outcome.later
-        actions = [action for action in outcome.actions if self._may_do(action)]
+        ready = self._under_way.ready(outcome.actions)
+        actions = [action for action in ready if self._may_do(action)]
         if not self._accept:
             self._deletions.check(actions)
         if actions:
             await self._do(actions)
         self._accept = False
-        return len(actions) + await self._attributes.settle(self._is_under_way)
+        return len(actions) + await self._attributes.settle(self._under_way.covers)
 
     async def _bring_renamed(self, directories: set[bytes] | None) -> set[bytes] | None:
         """Bring renamed directories over; return those still to be looked at. Raises KledError."""
@@ -255,25 +259,21 @@ class ContinuousSync:
         self.health.lacking |= {found.path for found in outcome.skipped if found.is_problem}
 
     def _may_do(self, action: PathChange) -> bool:
-        """Not what is under way, nor below it, nor what failed and has not changed since."""
-        path = action.path
-        if path == ROOT and action.new is None:
+        """Not what failed and has not changed since."""
+        if action.path == ROOT and action.new is None:
             return False  # what was in it goes, where that is accepted
-        if self.transfer.in_flight and self._is_under_way(path):
-            self._again.add(split(path)[0] if path else ROOT)
-            return False
         why = self._failed.why(action)
         if why is not None:
             self.health.lack(action.path, why)
             return False
         return True
 
-    def _is_under_way(self, path: bytes) -> bool:
-        while path not in self.transfer.in_flight:
-            if path == ROOT:
-                return False
-            path = split(path)[0]
-        return True
+    def _let_go_on(self) -> None:
+        """Look again at what waited for a part of a transfer that has ended."""
+        free = self._under_way.released()
+        if free:
+            self._again |= free
+            self._wake.set()
 
     async def _do(self, actions: list[PathChange]) -> None:
         size = sum(a.new.size for a in actions if a.new is not None and a.new.is_file)

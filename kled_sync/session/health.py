@@ -10,8 +10,10 @@ from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.transfers.transfer import AGAIN, Failure
 from kled_sync.tree.paths import split
 
-# A file that changes while it is copied is tried again so often, then with the next change.
+# What changes while it is copied or deleted is tried again so often, then with the next change.
 _TRIES_MAX: Final = 5
+# What was done knowing less than there was: by the next look it is known.
+_RETRIED: Final = AGAIN | {"changed", "not_empty"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class FailedActions:
         """Whether it is left for now; False: it is to be tried again at once."""
         key = failure.action.side, failure.action.path
         tries = self._tries[key] = self._tries.get(key, 0) + 1
-        if (failure.code in AGAIN or failure.code == "changed") and tries < _TRIES_MAX:
+        if failure.code in _RETRIED and tries < _TRIES_MAX:
             return False
         self._failed[key] = failure
         return True
