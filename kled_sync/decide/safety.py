@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import TreeEntry
+from kled_sync.tree.paths import split
 from kled_sync.tree.tree import Tree
 
 # A deletion that is both more than this many and this part of what was agreed is asked about.
@@ -15,6 +17,9 @@ DELETIONS_MAX: Final = 100
 DELETED_PART_MAX: Final = 0.10
 # A sync asks about a root that was replaced and lacks more than this part of the agreed names.
 LACKING_PART_MAX: Final = 0.5
+# gitrepository-layout(5): the directory of a loose object, below `objects`.
+_is_loose_directory: Final = re.compile(rb"(?:.*/)?objects/[0-9a-f]{2}", re.DOTALL).fullmatch
+_OBJECTS: Final = b"objects/"
 
 
 def root_trouble(side: str, now: TreeEntry | None, agreed: Tree, entries: int) -> str | None:
@@ -78,3 +83,33 @@ def too_many_deletions(actions: Sequence[PathChange], known: int, lost: int = 0)
         return None
     went = f" after {lost} a moment ago" if lost else ""
     return f"{count} of {known} files would be deleted on the {actions[0].side.value} side{went}"
+
+
+def count_lasting(tree: Tree) -> int:
+    """How many entries there are without git's loose objects, which `git gc` packs and deletes.
+
+    Nor are the directories that these alone are in counted: they go as well.
+    """
+    directories = tree.directories
+    # Nearly all directories are no such, and there may be 20,000.
+    loose = [d for d in directories if d[-10:-2] == _OBJECTS and _is_loose_directory(d)]
+    return tree.count() - len(loose) - sum(map(directories.size, loose))
+
+
+def without_packed(actions: Iterable[PathChange], source: Tree) -> list[PathChange]:
+    """`actions` without deletions of loose objects where `source` has a pack in their repository.
+
+    Whether it is in that pack nobody looks; but git writes a pack before it deletes what is in it.
+    """
+    packs: dict[bytes, bool] = {}
+    found = []
+    for action in actions:
+        directory = split(action.path)[0]
+        if action.new is None and _is_loose_directory(directory):
+            objects = split(directory)[0]
+            if objects not in packs:
+                packs[objects] = source.directories.size(objects + b"/pack") > 0
+            if packs[objects]:
+                continue
+        found.append(action)
+    return found

@@ -86,8 +86,8 @@ class ContinuousSync:
         self._wish = wish
         self.agreement = Agreement(directory)
         self._roots = KnownRoots(directory)
-        self._deletions = DeletionCheck(self.agreement)
         self.sides = {s: SideState(peers[s], self.agreement.tree) for s in SyncSide}
+        self._deletions = DeletionCheck(self.agreement, self.sides)
         self.meter = SyncMeter()
         self.transfer = SyncTransfer(self.sides, self.agreement, wish.options.mode_mask, self.meter)
         self.health = Health()

@@ -10,7 +10,7 @@ import trio
 
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.decide.safety import too_many_deletions
+from kled_sync.decide.safety import count_lasting, too_many_deletions, without_packed
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.sides.side import Sides
 from kled_sync.tree.paths import is_below, shown
@@ -55,11 +55,11 @@ class DeletionCheck:
     """Finds that too much of what was agreed on goes: at once, or within a minute.
 
     `rm -r` of a large directory takes longer than one look. Only the net loss of agreed entries
-    counts, so files that come and go do not.
+    counts, so files that come and go do not; nor do git's loose objects that were packed.
     """
 
-    def __init__(self, agreement: Agreement) -> None:
-        self._agreement = agreement
+    def __init__(self, agreement: Agreement, sides: Sides) -> None:
+        self._agreement, self._sides = agreement, sides
         # When so many entries were agreed on; of the last minute those that no later one exceeds.
         self._counts: deque[tuple[float, int]] = deque()
 
@@ -67,7 +67,7 @@ class DeletionCheck:
         """Raises HaltedError."""
         if not actions:
             return
-        now, known = trio.current_time(), self._agreement.tree.count()
+        now, known = trio.current_time(), count_lasting(self._agreement.tree)
         while self._counts and self._counts[-1][1] <= known:
             self._counts.pop()
         self._counts.append((now, known))
@@ -76,6 +76,8 @@ class DeletionCheck:
         most = self._counts[0][1]
         for side in SyncSide:
             own = [action for action in actions if action.side is side]
-            many = too_many_deletions(own, most, most - known) if own else None
-            if many is not None:
-                raise HaltedError(many)
+            if own and too_many_deletions(own, most, most - known) is not None:
+                own = without_packed(own, self._sides[side.other].tree)
+                many = too_many_deletions(own, most, most - known)
+                if many is not None:
+                    raise HaltedError(many)

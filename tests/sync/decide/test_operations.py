@@ -11,7 +11,13 @@ from kled_sync.decide.operations import (
     unread_worth_reading,
 )
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.decide.safety import count_deletions, root_trouble, too_many_deletions
+from kled_sync.decide.safety import (
+    count_deletions,
+    count_lasting,
+    root_trouble,
+    too_many_deletions,
+    without_packed,
+)
 from kled_sync.tree.entry import Kind, TreeEntry, make_directory, make_file, make_frozen, make_link
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.filled import FILE_BYTES, NewFiles
@@ -156,6 +162,28 @@ def test_many_deletions_are_asked_about() -> None:
     assert asked == "51 of 500 files would be deleted on the beta side after 50 a moment ago"
     assert too_many_deletions(gone[:50], 500, 50) is None
     assert too_many_deletions([to_beta(b"new", file("1"), None)], 500, 400) is None
+
+
+def test_loose_objects_of_git_do_not_count_where_a_pack_is() -> None:
+    sha1, sha256 = b"ab/" + b"c" * 38, b"ab/" + b"c" * 62
+    objects = (b".git/objects/", b"bare/objects/", b"objects/")
+    loose = [to_beta(o + n, None, file("1")) for o in objects for n in (sha1, sha256)]
+    others = [
+        to_beta(path, None, file("1"))
+        for path in (b"src/objects/abc/f", b"src/noobjects/ab/f", b".git/objects/info/commit-graph")
+    ]
+    new = to_beta(b".git/objects/" + sha1, file("1"), None)
+    source = Tree()
+    assert without_packed([*loose, *others, new], source) == [*loose, *others, new]
+    for repository in objects:
+        source.put(repository + b"pack/pack-1.pack", file("1"))
+    assert without_packed([*loose, *others, new], source) == [*others, new]
+    agreed = Tree()
+    for repository in objects:
+        agreed.put(repository + b"ab", DIRECTORY)
+    for action in (*loose, *others):
+        agreed.put(action.path, file("1"))
+    assert count_lasting(agreed) == len(others)
 
 
 def test_what_is_moved_is_not_deleted() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.endpoints import kept_same
+from tests.kit.endpoints import content, kept_same
 
 pytestmark = pytest.mark.slow
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0")
@@ -67,3 +67,24 @@ async def test_git_is_clean_on_both_sides_after_each_step(tmp_path: Path) -> Non
         git(alpha, "checkout", "-q", "other")
         git(alpha, "rebase", "-q", "-X", "theirs", "main")
         await check()
+
+
+async def test_gc_deletes_what_it_has_packed_without_a_question(tmp_path: Path) -> None:
+    alpha, beta = tmp_path / "alpha", tmp_path / "beta"
+    alpha.mkdir()
+    git(alpha, "init", "-q", "-b", "main")
+    for number in range(150):
+        (alpha / str(number)).write_text(str(number))
+    git(alpha, "add", "-A")
+    git(alpha, "commit", "-qm", "1")
+    async with kept_same(tmp_path / "state", alpha, beta) as sync:
+        await sync.flush()
+        git(alpha, "gc", "-q")
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        git(beta, "fsck", "--strict")
+        # Nor do they count among what went a moment ago.
+        for number in range(20):
+            (beta / str(number)).unlink()
+        await sync.flush()
+        assert content(beta) == content(alpha)
