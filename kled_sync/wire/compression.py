@@ -1,8 +1,8 @@
 """How strongly contents are compressed on a link: as it is quickest.
 
 A window is some megabytes of what the link has taken. After each it is asked who held up the
-other: a sender that mostly waited for the link tries the next stronger level, one that compressed
-for longer than it waited the next weaker one. What each level brought over in a second is
+other: a sender that mostly waited for the link tries the next stronger level, one that did not wait
+at all the next weaker one. What each level brought over in a second is
 remembered for a while, so that a level which turned out slower is left again and not tried at once.
 All times are of the same machine under the same load. A link that is near is taken for quicker than
 compression until it holds the sender up. No I/O.
@@ -22,6 +22,8 @@ _WINDOW_BYTES: Final = 16 * 1024 * 1024
 _NEAR_RATE: Final = 12.5e6
 # A sender that waits for so many times what compression takes has the time for the next level.
 _HELD_UP: Final = 2.0
+# A sender that took no longer for what it sent was never held up: so quickly memory is copied.
+_COPYING_RATE: Final = 5e8
 # Another level has to bring over so many times as much: less may be chance.
 _BETTER: Final = 1.05
 # For how many windows it is remembered what a level brought over: links change.
@@ -88,7 +90,7 @@ class CompressionWorth:
             at += self._waited_s > self._taken_s / _HELD_UP
         elif self._waited_s > _HELD_UP * self._packing_s:
             at += 1
-        elif self._packing_s > self._waited_s:
+        elif self._waited_s < self._sent_bytes / _COPYING_RATE:
             at -= 1
         other = LEVELS[min(max(at, 0), len(LEVELS) - 1)]
         brought, after = self._brought.get(other, (0.0, -_REMEMBERED))

@@ -33,7 +33,7 @@ def run(*, quick: bool) -> list[Row]:
         rows = _small_files(bench, FILES // scale)
         rows += _large_file(bench, LARGE_MIB // scale)
         rows += standing(bench, SAVES // scale)
-    rows += slow_link_rows(FILES // scale // 10)
+    rows += slow_link_rows(FILES // scale)
     return rows
 
 

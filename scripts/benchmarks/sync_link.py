@@ -54,10 +54,13 @@ def _rows(bench: Bench, client: Namespace, files: int) -> list[Row]:
     _write_text(large / "file")
     name = f"{2 * DELAY_MS:.0f} ms, {RATE_MBIT:.0f} Mbit/s"
     with client.entered():
-        rows = rows_of(f"{name}: {files} small files", bench.both(tree, "tree"), None)
+        both = bench.both(tree, "tree")
+        rows = rows_of(f"{name}: {files} small files", both, 0.5)
+        compressed = bench.rsync("-z", f"{tree}/", f"bastion:{bench.home}/compressed/")
+        rows += rows_of("the same, the peer is rsync -z", (both[0], compressed), None)
         change(tree, files // 100)
         rows += rows_of(f"{name}: 1 % changed", bench.both(tree, "tree"), None)
-        rows += rows_of(f"{name}: {_LARGE_MIB} MiB of text", bench.both(large, "large"), None)
+        rows += rows_of(f"{name}: {_LARGE_MIB} MiB of text", bench.both(large, "large"), 1.0)
     return rows
 
 
