@@ -385,7 +385,7 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
     }
     for side, facts in found.get("sides", {}).items():
         missed = f", {facts['missed']} missed by events" if facts["missed"] else ""
-        words = f": {facts['words']}" if facts["words"] else ""
+        words = "".join(f": {said}" for said in (facts["words"], facts["overflow"]) if said)
         fields[f"{side} sees"] = f"{facts['entries']} entries by {facts['how']}{words}{missed}"
     output.record(found, {name: value for name, value in fields.items() if value})
 

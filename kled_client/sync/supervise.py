@@ -314,6 +314,7 @@ def _figures(sync: ContinuousSync) -> dict[str, Any]:
         side.value: {
             "how": state.watching.how if state.watching is not None else "sweeps",
             "words": state.watching.words if state.watching is not None else "",
+            "overflow": state.watching.overflow if state.watching is not None else "",
             "missed": state.missed,
             "entries": state.entries,
         }

@@ -10,7 +10,7 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.thread_queues import BlockSender
 from kled_sync.watching.choice import Choice, Watcher
 from kled_sync.watching.fanotify import open_fanotify
-from kled_sync.watching.inotify import limit_words
+from kled_sync.watching.inotify import limit_words, overflow_words
 from kled_sync.wire import messages
 
 # A save is several events; a longer series is reported while it goes on.
@@ -26,6 +26,8 @@ class ChangeReporter:
         self._out, self._choose = out, choose
         self._holding: HeldRoot | None = None
         self._watch: Watcher | None = None
+        self._how, self._words = "sweeps", ""
+        self._overflows = 0
         self._event_at: float | None = None
         self._told_at: float | None = None
 
@@ -47,26 +49,31 @@ class ChangeReporter:
     def start(self, holding: HeldRoot, request: int) -> None:
         """Watch from now on, and answer `Watch`."""
         self._holding = holding
-        watch, how, words = self._choose(holding.root.path)
+        watch, self._how, self._words = self._choose(holding.root.path)
         if watch is not None:
             self._use_watcher(holding, watch)
-        self._out.send(messages.Watching(request=request, how=how, words=words))
+        self._say(request)
+
+    def _say(self, request: int) -> None:
+        overflow = overflow_words(self._overflows) if self._overflows else ""
+        self._out.send(
+            messages.Watching(request=request, how=self._how, words=self._words, overflow=overflow)
+        )
 
     def report_unwatched(self) -> None:
         """Say where inotify was at its limit, and watch without a limit where that can be."""
         holding, watch = self._holding, self._watch
         if holding is None or watch is None or not watch.unwatched:
             return
-        words = limit_words(watch.unwatched)
+        self._words = limit_words(watch.unwatched)
         watch.unwatched = 0
         unlimited = open_fanotify(holding.root.path)
-        if unlimited is None:
-            self._out.send(messages.Watching(request=0, how="inotify", words=words))
-            return
-        watch.close()
-        self._use_watcher(holding, unlimited)
-        self._event_at = self._told_at = time.monotonic()
-        self._out.send(messages.Watching(request=0, how="fanotify", words=""))
+        if unlimited is not None:
+            watch.close()
+            self._use_watcher(holding, unlimited)
+            self._event_at = self._told_at = time.monotonic()
+            self._how, self._words = "fanotify", ""
+        self._say(0)
 
     def _use_watcher(self, holding: HeldRoot, watch: Watcher) -> None:
         """Use `watch` from now on; every directory is scanned again, so that `watch` knows it."""
@@ -107,4 +114,8 @@ class ChangeReporter:
         memory = self._holding.memory
         memory.dirty |= dirty
         memory.all_dirty = memory.all_dirty or everything
+        if self._watch.overflows and self._holding.options.tells_overflow:
+            self._overflows += self._watch.overflows
+            self._watch.overflows = 0
+            self._say(0)
         return bool(dirty) or everything

@@ -47,6 +47,8 @@ class Options:
     attributes: bool = False
     # Whether it says from time to time that it lives, while something is awaited of it.
     tells_alive: bool = False
+    # Whether it says that more happened at once than events are kept of.
+    tells_overflow: bool = False
     # Nothing is remembered or kept, and other syncs of the root may run.
     transient: bool = False
 

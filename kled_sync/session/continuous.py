@@ -128,7 +128,8 @@ class ContinuousSync:
 
     async def _open(self) -> None:
         wish = self._wish
-        options = replace(wish.options, identify=True, attributes=wish.attributes.sets_attributes)
+        sets = wish.attributes.sets_attributes
+        options = replace(wish.options, identify=True, attributes=sets, tells_overflow=True)
         paths = {SyncSide.ALPHA: wish.alpha, SyncSide.BETA: wish.beta}
 
         async def one(side: SyncSide) -> None:

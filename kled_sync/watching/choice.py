@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Protocol
 
+from kled_sync.watching.fanotify import Fanotify, open_fanotify
 from kled_sync.watching.filesystem import remote_words
 from kled_sync.watching.hints import Hints, Watch, find_watch
-from kled_sync.watching.inotify import Inotify
+from kled_sync.watching.inotify import Inotify, instances_words
 
 
 class Watcher(Protocol):
@@ -15,6 +17,7 @@ class Watcher(Protocol):
 
     descriptor: int
     unwatched: int
+    overflows: int
 
     def add(self, path: bytes, directory: int) -> None:
         """Watch a directory, of which `directory` is a descriptor."""
@@ -34,6 +37,7 @@ def open_watcher(
     root: bytes,
     *,
     inotify: Callable[[], Watcher] = Inotify,
+    fanotify: Callable[[bytes], Fanotify | None] = open_fanotify,
     find: Callable[[], Watch] = find_watch,
 ) -> Choice:
     """Without a watcher sweeps have to do."""
@@ -41,6 +45,10 @@ def open_watcher(
         return inotify(), "inotify", remote_words(root)
     except OSError as exc:
         reason = exc.strerror
+        if exc.errno == errno.EMFILE:
+            reason, unlimited = instances_words(), fanotify(root)
+            if unlimited is not None:
+                return unlimited, "fanotify", remote_words(root)
     try:
         return Hints(root, find()), "hints", remote_words(root)
     except OSError:

@@ -30,7 +30,7 @@ class Fanotify:
     """Watches one root's file system; otherwise as `Inotify`. Blocks nowhere; for one thread."""
 
     # There is no limit.
-    unwatched = 0
+    unwatched = overflows = 0
 
     def __init__(self, root: bytes) -> None:
         """Raises OSError: EPERM for who is not root, ENOSYS where there is none."""

@@ -13,7 +13,10 @@ def remote_words(path: bytes) -> str:
     kind = filesystem_kind(path)
     if kind in _REMOTE or kind.startswith(b"fuse."):
         name = kind.decode("utf-8", "replace")
-        return f"{name}: what other machines change raises no events here, sweeps find it"
+        return (
+            f"{name}: what other machines change raises no events here, and is seen at the next "
+            "sweep. Remedy: a folder on a disk of this machine"
+        )
     return ""
 
 

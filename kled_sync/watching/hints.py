@@ -38,7 +38,7 @@ class Hints:
     """The hints for one root, from a thread that waits for them. Otherwise as `Inotify`."""
 
     # Whatever is below is watched.
-    unwatched = 0
+    unwatched = overflows = 0
 
     def __init__(self, root: bytes, watch: Watch) -> None:
         self._root = root

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from kled_sync.watching.kernel import call, read_waiting
+from kled_wire.counting import counted
 
 _EVENT: Final = struct.Struct("iIII")
 _ATTRIB, _MODIFY, _CLOSE_WRITE = 0x4, 0x2, 0x8
@@ -32,6 +33,8 @@ class Inotify:
         self._watches: dict[bytes, int] = {}
         # How many directories could not be watched: the limit of the user is reached.
         self.unwatched = 0
+        # How often more happened at once than the kernel keeps events of.
+        self.overflows = 0
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -67,6 +70,7 @@ class Inotify:
 
     def _note(self, watch: int, mask: int, dirty: set[bytes]) -> bool:
         if mask & _OVERFLOW:
+            self.overflows += 1
             return True
         path = self._paths.get(watch)
         if path is None:
@@ -84,10 +88,31 @@ class Inotify:
 
 def limit_words(unwatched: int) -> str:
     """What is said when watches have run out."""
-    have = "?"
-    with suppress(OSError), open("/proc/sys/fs/inotify/max_user_watches") as file:
-        have = file.read().strip()
     return (
-        f"{unwatched} directories are not watched: the limit of {have} watches is reached; changes "
-        "there are seen at the next sweep. Remedy: sysctl fs.inotify.max_user_watches=1048576"
+        f"{unwatched} directories are not watched: the limit of {_limit('max_user_watches')} "
+        "watches is reached; changes there are seen at the next sweep. Remedy: sysctl "
+        "fs.inotify.max_user_watches=1048576"
     )
+
+
+def instances_words() -> str:
+    """What is said where this user's programs have as many instances as they may."""
+    return (
+        f"the limit of {_limit('max_user_instances')} inotify instances is reached. Remedy: sysctl "
+        "fs.inotify.max_user_instances=1024, and kled sync pause and resume"
+    )
+
+
+def overflow_words(overflows: int) -> str:
+    """What is said where events were lost, and everything was scanned for that."""
+    return (
+        f"more happened at once than the limit of {_limit('max_queued_events')} events, "
+        f"{counted(overflows, 'time')}; everything was looked at then. Remedy: sysctl "
+        "fs.inotify.max_queued_events=131072"
+    )
+
+
+def _limit(name: str) -> str:
+    with suppress(OSError), open(f"/proc/sys/fs/inotify/{name}") as file:
+        return file.read().strip()
+    return "?"

@@ -178,12 +178,14 @@ class Watch(NamedTuple):
 class Watching(NamedTuple):
     """How changes are noticed, and what is to be known about it.
 
-    `how` is `inotify`, `fanotify`, `hints` or `sweeps`.
+    `how` is `inotify`, `fanotify`, `hints` or `sweeps`; with `words` some changes raise no event.
+    `overflow` is said where events were lost, to a session with the option `tells_overflow`.
     """
 
     request: int
     how: str
     words: str
+    overflow: str = ""
 
 
 class Dirty(NamedTuple):

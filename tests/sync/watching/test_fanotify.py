@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.watching.choice import Choice
+from kled_sync.watching.choice import Choice, Watcher, open_watcher
 from kled_sync.watching.fanotify import Fanotify, open_fanotify
 from kled_sync.watching.inotify import Inotify
 from tests.kit.endpoints import kept_same
@@ -40,6 +41,16 @@ def test_only_directories_that_are_known_are_told_of(root: Path) -> None:
     for number in range(20_000):  # more than inotify's queue holds
         (root / "sub" / str(number % 50)).touch()
     assert watcher.take() == ({b"sub"}, False)
+    watcher.close()
+
+
+def test_it_takes_the_place_of_an_instance_too_many(root: Path) -> None:
+    def too_many() -> Watcher:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    watcher, how, words = open_watcher(os.fsencode(root), inotify=too_many)
+    assert watcher is not None
+    assert (how, words) == ("fanotify", "")
     watcher.close()
 
 

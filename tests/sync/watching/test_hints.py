@@ -85,6 +85,13 @@ def test_a_system_without_inotify_gets_hints_and_one_without_those_sweeps() -> N
     watcher, how, words = open_watcher(b"/root/x", inotify=none, find=none)
     assert (watcher, how) == (None, "sweeps")
     assert "raise no events here" in words
+
+    def too_many() -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    found = open_watcher(b"/", inotify=too_many, fanotify=lambda _: None, find=none)
+    assert found[:2] == (None, "sweeps")
+    assert "Remedy: sysctl fs.inotify.max_user_instances=" in found[2]
     watcher, how, _ = open_watcher(b"/", find=none)
     assert watcher is not None
     assert how == "inotify"
