@@ -38,6 +38,8 @@ _AWAY_S: Final = 60.0
 # The errors of a side that was lost, and may come back; the phases that nothing comes back from.
 _LOST: Final = ("sync_connection_lost", "sync_not_running")
 _ENDED: Final = ("halted", "paused")
+# The errors of a side that is there, and of which people have to mend something.
+_UNUSABLE: Final = ("sync_staging_unusable", "sync_state_unusable")
 _RECENT: Final = 200
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 _SHOWN_MAX: Final = 200
@@ -76,7 +78,7 @@ class Supervisor:
         self._directory, self._env, self._connect = directory, env, connect
         self._accept = accept
         self.sync: ContinuousSync | None = None
-        # The reason of its halt.
+        # Why it has halted, or waits.
         self.error: KledError | None = None
 
     async def run(self) -> None:
@@ -93,8 +95,8 @@ class Supervisor:
                 error = explained
             finally:
                 self.sync = None
+            self.error = error
             if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
-                self.error = error
                 self._set("halted", error)
                 return
             if trio.current_time() - began > _GOOD_S:
@@ -121,7 +123,7 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 await nursery.start(sync.run)
                 self._accept = False
-                self.sync = sync
+                self.sync, self.error = sync, None
                 self.state = SyncState(phase="running")
                 self.tell()
         raise UnavailableError("sync_connection_lost", "the sync has ended")
@@ -205,8 +207,15 @@ class Supervisor:
         with trio.move_on_after(_BEGIN_S):
             while self.state.phase == "connecting":
                 await self.changed.wait()
-        if self.error is not None and not isinstance(self.error, HaltedError):
-            raise self.error
+        error = self.error
+        if error is not None and not isinstance(error, HaltedError) and self._is_over:
+            raise error
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether it is not worth waiting for, though it may be tried again."""
+        is_unusable = self.error is not None and self.error.code in _UNUSABLE
+        return self.state.phase in _ENDED or is_unusable
 
     def end(self) -> None:
         """Tell of the end of `run`, which was cancelled or has halted."""
@@ -263,7 +272,7 @@ class Supervisor:
         """The sync that is up within `wait_s`, and is not `lost`. Raises KledError."""
         with trio.move_on_after(wait_s):
             while self.sync is None or self.sync is lost:
-                if self.state.phase in _ENDED:
+                if self._is_over:
                     break
                 await self.changed.wait()
         if self.sync is None or self.sync is lost:

@@ -47,7 +47,7 @@ from kled_sync.wire.messages import (
     Scanned,
     Touched,
 )
-from kled_wire.errors import ConflictError
+from kled_wire.errors import ConflictError, UnavailableError
 
 # More names in a root are not told when it is opened.
 _NAMES_MAX: Final = 1000
@@ -70,7 +70,11 @@ def _open_staging(
 ) -> int:
     """A descriptor of the directory where content arrives, until the stack closes."""
     if not options.reads_only:
-        return stack.enter_context(staging(root, closed, transient=options.transient))
+        try:
+            return stack.enter_context(staging(root, closed, transient=options.transient))
+        except UnavailableError:
+            if not options.is_source:
+                raise
     descriptor = private_directory(state / "staging")
     stack.callback(os.close, descriptor)
     return descriptor

@@ -41,6 +41,8 @@ class Options:
     tells_names: bool = False
     # Nothing is written here: it is what a copy is made of.
     reads_only: bool = False
+    # It is written to only where people ask for that: whoever may not write still may sync it.
+    is_source: bool = False
     # Whether the endpoint identifies the root to the session, again whenever it is replaced.
     identify: bool = False
     # Whether it names paths whose owners or extended attributes may have changed.

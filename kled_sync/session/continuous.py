@@ -17,7 +17,7 @@ import trio
 
 from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.guard import is_guarded
-from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.files.options import Options
 from kled_sync.session.agreed.agreement import Agreement
@@ -133,7 +133,8 @@ class ContinuousSync:
         paths = {SyncSide.ALPHA: wish.alpha, SyncSide.BETA: wish.beta}
 
         async def one(side: SyncSide) -> None:
-            await self.sides[side].open(paths[side], options)
+            is_source = side is SyncSide.ALPHA and wish.mode not in TWO_WAY
+            await self.sides[side].open(paths[side], replace(options, is_source=is_source))
             await self.sides[side].watch()
 
         async with trio.open_nursery() as nursery:

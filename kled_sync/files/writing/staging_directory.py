@@ -7,6 +7,7 @@ beside the root where we may write there, else inside it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -27,6 +28,7 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _TRANSIENT: Final = b"once-"
 _NEW_S: Final = 60.0
 _TRIES: Final = 10
+_UNWRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -68,9 +70,9 @@ def _open_staging(root: Root, closed: ClosedDirectories, name: bytes) -> tuple[b
     if device is None or os.fstat(root.above).st_dev == device:
         try:
             return False, *_make_staging(root.above, name)
-        except PermissionError:
+        except OSError as exc:
             found = root.stat(ROOT)
-            if found is None or not stat.S_ISDIR(found.st_mode):
+            if found is None or not stat.S_ISDIR(found.st_mode) or exc.errno not in _UNWRITABLE:
                 raise  # there is no other directory
     with closed.opened(ROOT):
         return True, *_make_staging(root.directory(ROOT), name)
