@@ -35,8 +35,10 @@ from kled_wire.errors import ProtocolError
 # wrote.
 _FEW: Final = 8
 _STEP: Final = 100
-# The space that is left free, so that other programs do not meet a full disk first.
+# The space that is left free, so that other programs do not meet a full disk first: this part of
+# a small disk.
 _RESERVE_BYTES: Final = 32 * 1024 * 1024
+_RESERVE_PART: Final = 0.05
 _DO: Final[dict[object, Do]] = {do.value: do for do in Do}
 # The length of an operation's row, without and with files.
 _ROW_LENGTHS: Final = (5, 7)
@@ -166,7 +168,8 @@ class PlacingJob:
             for o in self._operations
         )
         disk = os.fstatvfs(self._context.staging)
-        return max(0, wanted + _RESERVE_BYTES - disk.f_bavail * disk.f_frsize)
+        reserve = min(_RESERVE_BYTES, int(disk.f_blocks * disk.f_frsize * _RESERVE_PART))
+        return max(0, wanted + reserve - disk.f_bavail * disk.f_frsize)
 
     def refuse(self, words: str) -> None:
         """Take no contents: there is no room for them."""

@@ -251,18 +251,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-async def test_a_full_destination_says_how_much_is_missing_and_is_tried_again(
+async def test_a_destination_is_filled_then_says_how_much_is_missing_and_is_tried_again(
     tmp_path: Path, small_disk: Path
 ) -> None:
     source, target = tmp_path / "source", small_disk / "target"
     source.mkdir()
     target.mkdir()
-    (source / "big").write_bytes(os.urandom(20 * 1024 * 1024))
+    (source / "big").write_bytes(os.urandom(37 * 1024 * 1024))
+    result, _ = await copy_once(tmp_path, source, target)
+    assert result.done.failures == []
     (target / "big").write_text("before")
+    (source / "big").write_bytes(os.urandom(48 * 1024 * 1024))
     result, _ = await copy_once(tmp_path, source, target)
     (failure,) = result.done.failures
     assert (failure.code, failure.action.path) == ("no_space", b"big")
-    assert re.fullmatch(r"the disk lacks 1[23] MiB", failure.words)
+    assert re.fullmatch(r"the disk lacks 1[01] MiB", failure.words)
     assert (target / "big").read_text() == "before"
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
     result, _ = await copy_once(tmp_path, source, target)
