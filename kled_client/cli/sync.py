@@ -16,6 +16,7 @@ from kled_client.cli.names import complete_place
 from kled_client.cli.option_group import option_group
 from kled_client.cli.sync_copy import ATTRIBUTE_OPTIONS, pull, push
 from kled_client.cli.times import local, moment
+from kled_wire.counting import counted
 from kled_wire.errors import InputError, NotFoundError, ProtocolError
 from kled_wire.text import printable
 
@@ -383,10 +384,14 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
         "doing": doing or None,
         "to do": found["hint"] or None,
     }
-    for side, facts in found.get("sides", {}).items():
+    sides = found.get("sides", {})
+    for side, facts in sides.items():
         missed = f", {facts['missed']} missed by events" if facts["missed"] else ""
         words = "".join(f": {said}" for said in (facts["words"], facts["overflow"]) if said)
         fields[f"{side} sees"] = f"{facts['entries']} entries by {facts['how']}{words}{missed}"
+    if linked := max((facts["linked"] for facts in sides.values()), default=0):
+        words = "with several names, each of which becomes a file of its own"
+        fields["hard links"] = f"{counted(linked, 'file')} {words}"
     output.record(found, {name: value for name, value in fields.items() if value})
 
 

@@ -326,6 +326,7 @@ def _figures(sync: ContinuousSync) -> dict[str, Any]:
             "overflow": state.watching.overflow if state.watching is not None else "",
             "missed": state.missed,
             "entries": state.entries,
+            "linked": state.linked,
         }
         for side, state in sync.sides.items()
     }

@@ -263,7 +263,8 @@ class HeldRoot:
         self._told, self._told_identity = True, identity
         for directory in changed:
             yield Listing(directory=directory, entries=self._listed(directory))
-        yield Scanned(request=request, entries=self.memory.count(), missed=missed)
+        linked = len(self.scanner.linked) if self.options.tells_links else 0
+        yield Scanned(request, entries=self.memory.count(), missed=missed, linked=linked)
 
     def _is_looked_at(self, path: bytes) -> bool:
         return not (self.scanner.among and path) or path.partition(b"/")[0] in self.scanner.among

@@ -51,6 +51,8 @@ class Options:
     tells_alive: bool = False
     # Whether it says that more happened at once than events are kept of.
     tells_overflow: bool = False
+    # Whether it tells how many files have several names (hard links).
+    tells_links: bool = False
     # Nothing is remembered or kept, and other syncs of the root may run.
     transient: bool = False
 

@@ -129,7 +129,8 @@ class ContinuousSync:
     async def _open(self) -> None:
         wish = self._wish
         sets = wish.attributes.sets_attributes
-        options = replace(wish.options, identify=True, attributes=sets, tells_overflow=True)
+        tells = replace(wish.options, tells_overflow=True, tells_links=True)
+        options = replace(tells, identify=True, attributes=sets)
         paths = {SyncSide.ALPHA: wish.alpha, SyncSide.BETA: wish.beta}
 
         async def one(side: SyncSide) -> None:

@@ -93,11 +93,15 @@ class Touched(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """All listings of a look have been sent."""
+    """All listings of a look have been sent.
+
+    `linked` files have several names, which is told to a session with the option `tells_links`.
+    """
 
     request: int
     entries: int
     missed: int
+    linked: int = 0
 
 
 class Hash(NamedTuple):

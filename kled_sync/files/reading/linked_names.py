@@ -14,6 +14,10 @@ class LinkedNames:
         self._directories: dict[int, bytes | set[bytes]] = {}
         self._behind: set[bytes] = set()
 
+    def __len__(self) -> int:
+        """How many files there are of which a name was noted."""
+        return len(self._directories)
+
     def clear(self) -> None:
         """Begin anew: everything is about to be looked at."""
         self._directories.clear()

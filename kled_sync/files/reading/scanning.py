@@ -56,7 +56,7 @@ class Scanner:
         self._stacks: dict[bytes, Stack] = {}
         self._rules: dict[bytes, tuple[SeenEntry, Rules]] = {}
         self._names: dict[bytes, tuple[int, int]] = {}
-        self._linked = LinkedNames()
+        self.linked = LinkedNames()
         self._device: int | None = None
         self._fresh: list[bytes] = []
         # The first look finds a million files that are new, of which none came from elsewhere.
@@ -86,16 +86,16 @@ class Scanner:
         with _no_collection():
             if everywhere:
                 memory.all_dirty = False
-                self._linked.clear()
+                self.linked.clear()
                 self._scan_root()
-                self._linked.take(set())
+                self.linked.take(set())
             elif ROOT in wanted:  # the directory above is not watched
                 self._look_at_root()
             more = [] if everywhere else sorted(wanted)
             while more:
                 for directory in more:
                     self._scan_again(directory)
-                more = self._linked.take(wanted)
+                more = self.linked.take(wanted)
         self._recognise()
         self._read(read_new=not everywhere)
         return list(self._changed)
@@ -222,7 +222,7 @@ class Scanner:
             return seen(make_frozen(Kind.IGNORED), None)
         is_still = old is not None and not is_directory and old.is_still(found)
         if found.st_nlink > 1 and not is_directory:
-            self._linked.note(found.st_ino, split(path)[0], changed=not is_still)
+            self.linked.note(found.st_ino, split(path)[0], changed=not is_still)
         if is_still:
             return old
         return self._look(descriptor, name, path, found, old)

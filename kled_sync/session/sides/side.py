@@ -61,7 +61,7 @@ class SideState:
         self.dirty = trio.Event()
         self.watching: messages.Watching | None = None
         self.missed = 0
-        self.entries = 0
+        self.entries = self.linked = 0
         self._agreed = agreed
         self._jobs: dict[tuple[int, type[messages.Message]], JobWait] = {}
         peer.listener = self
@@ -138,7 +138,7 @@ class SideState:
             lambda number: messages.Scan(request=number, everywhere=everywhere, directories=paths)
         )
         assert isinstance(answer, messages.Scanned)
-        self.entries = answer.entries
+        self.entries, self.linked = answer.entries, answer.linked
         self.missed += answer.missed
 
     async def watch(self) -> None:
