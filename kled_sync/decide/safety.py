@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import TreeEntry
+from kled_sync.tree.entry import DIRECTORY, TreeEntry
 from kled_sync.tree.paths import split
 from kled_sync.tree.tree import Tree
 
@@ -65,6 +65,13 @@ def count_deletions(actions: Sequence[PathChange]) -> int:
     )
 
 
+def _count_more(actions: Sequence[PathChange]) -> int:
+    """How many files and links would be new, other than those that were moved."""
+    come = Counter(_content(a.new) for a in actions if a.new is not None and a.old is None)
+    gone = Counter(_content(a.old) for a in actions if a.new is None and a.old is not None)
+    return sum(n for (kind, _), n in (come - gone).items() if kind != DIRECTORY)
+
+
 def _content(entry: TreeEntry) -> tuple[int, bytes]:
     """Of what was not read nothing is known, so it is like nothing else."""
     return entry[0], entry.tail if entry.is_hashed else bytes(entry)
@@ -73,13 +80,14 @@ def _content(entry: TreeEntry) -> tuple[int, bytes]:
 def too_many_deletions(actions: Sequence[PathChange], known: int, lost: int = 0) -> str | None:
     """What is asked about, of one side's actions in a tree of `known` entries.
 
-    `lost` of these went shortly before: who deletes much is seen at it more than once.
+    `lost` of these went shortly before: who deletes much is seen at it more than once. Each new
+    file makes up for one that goes: another branch may have other files.
     """
     touched = lost + sum(action.old is not None for action in actions)
     if touched <= max(DELETIONS_MAX, known * DELETED_PART_MAX):
         return None  # whatever was moved
-    count = count_deletions(actions)
-    if not count or lost + count <= max(DELETIONS_MAX, known * DELETED_PART_MAX):
+    count = count_deletions(actions) - _count_more(actions)
+    if count <= 0 or lost + count <= max(DELETIONS_MAX, known * DELETED_PART_MAX):
         return None
     went = f" after {lost} a moment ago" if lost else ""
     return f"{count} of {known} files would be deleted on the {actions[0].side.value} side{went}"

@@ -25,6 +25,7 @@ from kled_sync.session.attributes.standing import StandingAttributes
 from kled_sync.session.crash import learn_intended
 from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.halting import (
+    DOUBT_PAUSE_S,
     DeletionCheck,
     check_roots_apart,
     check_roots_there,
@@ -217,8 +218,10 @@ class ContinuousSync:
         self._later |= outcome.later
         ready = self._under_way.ready(outcome.actions)
         actions = [action for action in ready if self._may_do(action)]
-        if not self._accept:
-            self._deletions.check(actions)
+        if not self._accept and not self._deletions.check(actions):
+            await trio.sleep(DOUBT_PAUSE_S)
+            self._whole = True
+            return len(actions)
         if actions:
             await self._do(actions)
         self._accept = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -17,6 +17,11 @@ from kled_sync.tree.paths import is_below, shown
 from kled_wire.errors import ConflictError, NotFoundError
 
 _WINDOW_S: Final = 60.0
+# How often too many deletions are looked at again, how long they have to be the same, and when they
+# are believed although they are not.
+DOUBT_PAUSE_S: Final = 0.2
+_STILL_S: Final = 1.0
+_DOUBT_MAX_S: Final = 8.0
 
 
 class HaltedError(ConflictError):
@@ -62,11 +67,28 @@ class DeletionCheck:
         self._agreement, self._sides = agreement, sides
         # When so many entries were agreed on; of the last minute those that no later one exceeds.
         self._counts: deque[tuple[float, int]] = deque()
+        self._doubt: _Doubt | None = None
 
-    def check(self, actions: Sequence[PathChange]) -> None:
-        """Raises HaltedError."""
-        if not actions:
-            return
+    def check(self, actions: Sequence[PathChange]) -> bool:
+        """Whether `actions` may be carried out; False: look again in `DOUBT_PAUSE_S`.
+
+        A program may be about to make what it has deleted under other names, as `git checkout`
+        does. So too much is believed once nothing has changed for a moment. Raises HaltedError.
+        """
+        many = self._too_many(actions) if actions else None
+        if many is None:
+            self._doubt = None
+            return True
+        now, seen = trio.current_time(), hash(frozenset(actions))
+        doubt = self._doubt or _Doubt(now, now, seen)
+        if doubt.seen != seen:
+            doubt = doubt._replace(seen_at=now, seen=seen)
+        if now - doubt.seen_at >= _STILL_S or now - doubt.began_at >= _DOUBT_MAX_S:
+            raise HaltedError(many)
+        self._doubt = doubt
+        return False
+
+    def _too_many(self, actions: Sequence[PathChange]) -> str | None:
         now, known = trio.current_time(), count_lasting(self._agreement.tree)
         while self._counts and self._counts[-1][1] <= known:
             self._counts.pop()
@@ -80,4 +102,13 @@ class DeletionCheck:
                 own = without_packed(own, self._sides[side.other].tree)
                 many = too_many_deletions(own, most, most - known)
                 if many is not None:
-                    raise HaltedError(many)
+                    return many
+        return None
+
+
+class _Doubt(NamedTuple):
+    """Too many deletions: since when, and since when they are those with the hash `seen`."""
+
+    began_at: float
+    seen_at: float
+    seen: int

@@ -164,6 +164,19 @@ def test_many_deletions_are_asked_about() -> None:
     assert too_many_deletions([to_beta(b"new", file("1"), None)], 500, 400) is None
 
 
+def test_new_files_make_up_for_those_that_go() -> None:
+    gone = [to_beta(b"%d" % n, None, make_file(0, 1, 1, bytes([n]) * 32)) for n in range(200)]
+    new = [to_beta(b"new/%d" % n, make_file(0, 1, 2, bytes([n]) * 32), None) for n in range(150)]
+    directories = [to_beta(b"new%d" % n, DIRECTORY, None) for n in range(200)]
+    asked = "150 of 500 files would be deleted on the beta side"
+    assert too_many_deletions([*gone, *new[:50], *directories], 500) == asked
+    assert too_many_deletions([*gone, *new], 500) is None
+    moved = [action._replace(path=b"moved/" + action.path, old=None) for action in gone[:60]]
+    moved = [m._replace(new=g.old) for m, g in zip(moved, gone, strict=False)]
+    asked = "140 of 500 files would be deleted on the beta side"
+    assert too_many_deletions([*gone, *moved], 500) == asked
+
+
 def test_loose_objects_of_git_do_not_count_where_a_pack_is() -> None:
     sha1, sha256 = b"ab/" + b"c" * 38, b"ab/" + b"c" * 62
     objects = (b".git/objects/", b"bare/objects/", b"objects/")

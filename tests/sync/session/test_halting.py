@@ -69,6 +69,26 @@ async def test_a_deletion_that_takes_long_halts(tmp_path: Path, alpha: Path, bet
     assert len(content(alpha)) == 313
 
 
+async def test_what_comes_back_under_other_names_at_once_is_no_deletion(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    """As of `git checkout`, which deletes everything before it writes."""
+    for number in range(200):
+        (alpha / "sub" / str(number)).touch()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        for number in range(200):
+            (alpha / "sub" / str(number)).unlink()
+        with trio.fail_after(20):
+            while len(sync.sides[SyncSide.ALPHA].tree.children(b"sub")) > 1:
+                await trio.sleep(0.005)
+        (alpha / "new").mkdir()
+        for number in range(200):
+            (alpha / "new" / str(number)).write_text(str(number))
+        await sync.flush()
+        assert content(beta) == content(alpha)
+
+
 async def test_what_comes_and_goes_is_no_deletion(tmp_path: Path, alpha: Path, beta: Path) -> None:
     async with kept_same(tmp_path, alpha, beta) as sync:
         for _ in range(5):
