@@ -28,6 +28,7 @@ NAMES = (
     "round-trips",
     "tls",
     "sync",
+    "sync-million",
     "build",
     "bundle",
     "container",
