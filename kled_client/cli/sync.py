@@ -18,7 +18,6 @@ from kled_client.cli.sync_copy import ATTRIBUTE_OPTIONS, pull, push
 from kled_client.cli.times import local, moment
 from kled_wire.counting import counted
 from kled_wire.errors import InputError, NotFoundError, ProtocolError
-from kled_wire.text import printable
 
 if TYPE_CHECKING:
     from kled_client.sync.reach import Connect
@@ -200,6 +199,7 @@ def stop(invocation: Invocation, name: str) -> None:
 def monitor(invocation: Invocation, name: str) -> None:
     """Show each change as it is made, until Ctrl-C."""
     from kled_client.sync.control import stream
+    from kled_client.sync.itemize import monitored
 
     output = invocation.output
     for line in stream(invocation.env, "monitor", name=name):
@@ -209,9 +209,7 @@ def monitor(invocation: Invocation, name: str) -> None:
             reason = f": {line['reason']}" if line["reason"] else ""
             output.line(f"{name} is {line['state']}{reason}")
         else:
-            when = local(line["at"], "%H:%M:%S")
-            way = f"{line['by']} → {line['side']}"
-            output.line(f"{when} {way:<13} {line['event']:<8} {line['path']}")
+            output.line(monitored(line, local(line["at"], "%H:%M:%S")))
         output.flush()
 
 
@@ -244,9 +242,9 @@ def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bo
     NAME is a sync, or the folder to which push or pull has copied: WORKSPACE:path, ./path.
     """
     since = moment(at, time.time()) if at is not None else 0.0
-    if not purge and at is None and path == ".":
-        raise InputError("usage", "undo what?", hint="a PATH, or --at TIME")
     below = _below(path)
+    if not purge and at is None and not below:
+        raise InputError("usage", "undo what?", hint="a PATH, or --at TIME")
     if _is_place(name):
         from kled_client.terminal.interrupt import run
 
@@ -274,11 +272,14 @@ def _show_undone(
     invocation: Invocation, found: dict[str, Any], below: str, *, since_s: float, purge: bool
 ) -> None:
     """Raises NotFoundError("sync_nothing_kept") where the version of one path was wanted."""
-    lines = [f"{side}: {p}" for side, paths in found["undone"].items() for p in paths]
+    from kled_client.sync.itemize import event_path
+
+    undone = found["undone"].items()
+    lines = [f"{side}: {event_path(path)}" for side, paths in undone for path in paths]
     if not (lines or since_s or purge):
         raise NotFoundError(
             "sync_nothing_kept",
-            f"no earlier version of {printable(below)} is kept",
+            f"no earlier version of {event_path(below)} is kept",
             hint="kled sync history lists those that are",
         )
     if invocation.output.as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 from kled_sync.decide.attributes import LINKED
@@ -82,6 +83,17 @@ def _changes(new: TreeEntry, old: TreeEntry, letters: str) -> str:
     for letter in letters:
         marks[_PLACES.index(letter)] = letter
     return "".join(marks)
+
+
+def monitored(line: dict[str, Any], when: str) -> str:
+    """One line of `kled sync monitor`: an event that has happened, with who did it."""
+    way = f"{line['by']} → {line['side']}"
+    return f"{when} {way:<13} {line['event']:<8} {event_path(line['path'])}"
+
+
+def event_path(path: str) -> str:
+    """A path as events have it, for people: the root is `.`."""
+    return shown(os.fsencode(path))
 
 
 def event(action: PathChange, letters: str = "", leader: bytes | None = None) -> dict[str, Any]:

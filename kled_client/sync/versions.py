@@ -14,7 +14,6 @@ from kled_client.sync.reach import Connect, open_peer
 from kled_sync.files.options import Options
 from kled_sync.session import kept
 from kled_sync.session.sides.side import SideState
-from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
 
 
@@ -53,4 +52,4 @@ async def undo_at(
         return []  # whoever opens a folder to write makes what it is in
     async with _open(place, env, connect, AS_RSYNC) as side:
         await side.scan(everywhere=True)
-        return [shown(p) for p in await kept.undo(side, path, since_s=since_s, purge=purge)]
+        return [os.fsdecode(p) for p in await kept.undo(side, path, since_s=since_s, purge=purge)]

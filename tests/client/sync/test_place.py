@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kled_client.sync.copy import check_deletions
-from kled_client.sync.itemize import event, itemize, place_in_list
+from kled_client.sync.itemize import event, itemize, monitored, place_in_list
 from kled_client.sync.place import parse_sync_place
 from kled_client.sync.rules import rules_of
 from kled_sync.decide.modes import SyncSide
@@ -89,6 +89,12 @@ def test_changes_are_said_as_rsync_says_them() -> None:
     assert event(PathChange(SyncSide.BETA, b"x\xff", new, old)) == {
         "event": "changed", "path": "x\udcff", "kind": "file", "side": "beta", "bytes": 6,
     }  # fmt: skip
+
+
+def test_a_monitor_calls_the_root_by_a_dot() -> None:
+    made = event(PathChange(SyncSide.BETA, b"", make_directory(0o755), None))
+    lines = [monitored({**made, "by": "alpha", "path": path}, "12:00:00") for path in ("", "d\n")]
+    assert lines == [f"12:00:00 alpha → beta  created  {path}" for path in (".", r"d\n")]
 
 
 def test_changes_stand_in_the_order_of_rsyncs() -> None:

@@ -1,4 +1,4 @@
-"""What `kled sync status` says."""
+"""What `kled sync status` and `undo` print."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from kled_client.cli import sync
 from kled_client.cli.context import Invocation
 from kled_client.output import Output
 from kled_client.sync.sessions import SyncSession
+from kled_wire.errors import NotFoundError
 from tests.client.sync.conftest import Env, running
 
 
@@ -41,3 +43,12 @@ def shown(found: dict[str, object]) -> str:
     output = Output(results=console)
     sync._show(Invocation(env=os.environ, profile_name=None, output=output, verbose=False), found)
     return text.getvalue()
+
+
+def test_an_undo_calls_the_root_by_a_dot(capsys: pytest.CaptureFixture[str]) -> None:
+    invocation = Invocation(env=os.environ, profile_name=None, output=Output(), verbose=False)
+    undone = {"undone": {"alpha": ["", "a"], "beta": []}}
+    sync._show_undone(invocation, undone, "", since_s=1.0, purge=False)
+    assert capsys.readouterr().out == "alpha: .\nalpha: a\n"
+    with pytest.raises(NotFoundError, match=r"version of \. is kept"):
+        sync._show_undone(invocation, {"undone": {}}, "", since_s=0.0, purge=False)
