@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -164,7 +163,7 @@ async def _copy(
 
     async def confirm(plan: Plan) -> bool:
         if options["itemize"] or dry_run:
-            _show(invocation, plan, os.fsencode(PurePath(wish.source.path).name))
+            _show(invocation, plan, os.fsencode(wish.source.path))
         if dry_run:
             return False
         return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
@@ -178,16 +177,18 @@ async def _copy(
     return 0
 
 
-def _show(invocation: Invocation, plan: Plan, source_name: bytes) -> None:
+def _show(invocation: Invocation, plan: Plan, source: bytes) -> None:
     from kled_client.sync.itemize import event, itemize, place_in_list
+    from kled_sync.decide.target import names_contents
 
+    root = b"" if names_contents(source) else source.rpartition(b"/")[2]
     actions = sorted([*plan.actions, *plan.others()], key=place_in_list)
     rows = [(a, plan.attributes.get(a.path, ""), plan.links.get(a.path)) for a in actions]
     if invocation.output.as_json:
         invocation.output.json_lines(event(*row) for row in rows)
     else:
         for row in rows:
-            invocation.output.line(itemize(*row, root=source_name))
+            invocation.output.line(itemize(*row, root=root))
 
 
 def _report(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from kled_sync.decide.attributes import LINKED
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import Kind, TreeEntry
-from kled_sync.tree.paths import shown
+from kled_sync.tree.paths import join, shown
 
 _LETTERS: Final = {Kind.FILE: "f", Kind.DIRECTORY: "d", Kind.LINK: "L"}
 _SAME: Final = "........."
@@ -37,17 +37,18 @@ def itemize(
     """One line: `>f+++++++++ name`; rsync(1) says what the letters mean.
 
     `letters` are of what is no part of an entry; `leader` is the path whose other name this gets;
-    `root` is what the root is called where it is no directory.
+    `root` is what the root is called; nothing where not it but what is in it is meant.
     """
     new, old = action.new, action.old
-    name = shown(action.path) if leader is not None else _named(action, root)
+    name = shown(_below(root, action.path)) if leader is not None else _named(action, root)
     if new is None:
         return f"*deleting   {name}"
     letter = _LETTERS.get(new.kind, "f")
     if leader is not None:
         if old is None or LINKED in letters:
             return (
-                f"h{letter}{('+' if old is None else ' ') * len(_SAME)} {name} => {shown(leader)}"
+                f"h{letter}{('+' if old is None else ' ') * len(_SAME)} {name} => "
+                f"{shown(_below(root, leader))}"
             )
         return f"h{letter}{_changes(new, old, letters)} {name}"
     if old is None or old.kind is not new.kind:
@@ -58,12 +59,16 @@ def itemize(
 
 def _named(action: PathChange, root: bytes) -> str:
     entry = action.old if action.new is None else action.new
+    name = shown(_below(root, action.path))
     if entry is not None and entry.is_directory:
-        return f"{shown(action.path)}/"
-    name = shown(action.path or root)
+        return f"{name}/"
     if action.new is not None and action.new.kind is Kind.LINK:
         return f"{name} -> {shown(action.new.tail)}"
     return name
+
+
+def _below(root: bytes, path: bytes) -> bytes:
+    return join(root, path) if path else root
 
 
 def _moved(new: TreeEntry, old: TreeEntry) -> str:

@@ -73,18 +73,18 @@ def test_rules_are_put_together_the_strongest_last() -> None:
 def test_changes_are_said_as_rsync_says_them() -> None:
     old, new = make_file(0o644, 1, 5, b"a" * 32), make_file(0o755, 2, 6, b"b" * 32)
     lines = [
-        itemize(PathChange(SyncSide.BETA, path, after, before), root=b"f")
+        itemize(PathChange(SyncSide.BETA, path, after, before))
         for path, after, before in (
             (b"new", new, None), (b"x", new, old), (b"t", old.with_time(9), old),
             (b"gone", None, old), (b"d", make_directory(0o755), None),
             (b"l", make_link(b"b"), make_link(b"a")), (b"k", new, make_directory(0o755)),
-            (b"c\x1b[31m\n\xff", new, None), (b"", new, None), (b"", make_directory(0o755), None),
+            (b"c\x1b[31m\n\xff", new, None), (b"", make_directory(0o755), None),
         )
     ]  # fmt: skip
     assert lines == [
         ">f+++++++++ new", ">f.stp..... x", ".f..t...... t", "*deleting   gone",
         "cd+++++++++ d/", "cL......... l -> b", ">f+++++++++ k",
-        r">f+++++++++ c\x1b[31m\n\xff", ">f+++++++++ f", "cd+++++++++ ./",
+        r">f+++++++++ c\x1b[31m\n\xff", "cd+++++++++ ./",
     ]  # fmt: skip
     assert event(PathChange(SyncSide.BETA, b"x\xff", new, old)) == {
         "event": "changed", "path": "x\udcff", "kind": "file", "side": "beta", "bytes": 6,

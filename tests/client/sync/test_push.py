@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.client.conftest import Kled
 
@@ -39,3 +43,30 @@ def test_a_program_reads_what_was_left_out_and_what_failed(kled: Kled, tmp_path:
     counted = {name: total[name] for name in ("event", "files", "changes", "bytes")}
     assert counted == {"event": "done", "files": 1, "changes": 2, "bytes": 2}
     assert json.loads(done.stderr)["error"]["code"] == "sync_incomplete"
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+@pytest.mark.parametrize("options", [("-a",), ("-aH", "--delete")])
+@pytest.mark.parametrize("slash", ["", "/", "/."])
+def test_changes_are_listed_by_the_names_that_rsync_has(
+    kled: Kled, tmp_path: Path, slash: str, options: tuple[str, ...]
+) -> None:
+    source, target = tmp_path / "dir", tmp_path / "to"
+    (source / "sub").mkdir(parents=True)
+    (source / "a").write_text("1")
+    os.link(source / "a", source / "sub" / "b")
+    (source / "sub" / "link").symlink_to("b")
+    there = target if slash else target / "dir"
+    there.mkdir(parents=True)
+    (there / "old").mkdir()
+    (there / "a").write_text("2")
+    for path in (there / "a", there):
+        os.utime(path, (1, 1))
+    words = (f"{source}{slash}", str(target))
+    ours = [word for word in options if word.startswith("--")]
+    ours += ["-H"] if "H" in options[0] else []
+    done = kled("sync", "push", "-n", "-i", *ours, *words)
+    listed = subprocess.run(
+        ["rsync", "-n", "-i", *options, *words], capture_output=True, check=True, text=True
+    ).stdout
+    assert sorted(done.stdout.decode().splitlines()) == sorted(listed.splitlines())
