@@ -11,41 +11,45 @@ from kled_wire.errors import ConfigError, InputError
 
 PRIVATE_DIR_MODE = 0o700
 PRIVATE_FILE_MODE = 0o600
+_HINT = "set KLED_CONFIG_DIR to a directory you may write, with room"
 
 
 def ensure_private_dir(path: str) -> None:
     """Make `path` and its parents; the last part is 0700 when it is new. Raises ConfigError."""
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        if not os.path.isdir(path):
-            os.mkdir(path, PRIVATE_DIR_MODE)
-    except FileExistsError:
-        # Another kled made it between the two calls.
-        return
+        make_private_dir(path)
     except OSError as exc:
         raise ConfigError(
             "config_not_writable",
             f"cannot make the directory {path}: {exc.strerror}",
-            hint="set KLED_CONFIG_DIR to a directory you may write",
+            hint=_HINT,
         ) from exc
+
+
+def make_private_dir(path: str) -> None:
+    """`ensure_private_dir` of what is no configuration. Raises OSError."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    if not os.path.isdir(path):
+        try:
+            os.mkdir(path, PRIVATE_DIR_MODE)
+        except FileExistsError:
+            return  # another kled made it between the two calls
 
 
 def write_private(path: str, data: bytes) -> None:
     """Replace `path`, of our own files, by a 0600 file with `data`. Raises ConfigError."""
     try:
-        _replace(path, data)
+        replace_private(path, data)
     except OSError as exc:
         raise ConfigError(
-            "config_not_writable",
-            f"cannot write {path}: {exc.strerror}",
-            hint="set KLED_CONFIG_DIR to a directory you may write",
+            "config_not_writable", f"cannot write {path}: {exc.strerror}", hint=_HINT
         ) from exc
 
 
 def write_secret(path: str, data: bytes) -> None:
     """Replace `path`, which the user named, by a 0600 file with `data`. Raises InputError."""
     try:
-        _replace(path, data)
+        replace_private(path, data)
     except OSError as exc:
         raise InputError(
             "file_unwritable",
@@ -54,7 +58,7 @@ def write_secret(path: str, data: bytes) -> None:
         ) from exc
 
 
-def _replace(path: str, data: bytes) -> None:
+def replace_private(path: str, data: bytes) -> None:
     """Replace `path` by a 0600 file with `data`, in one rename. Raises OSError."""
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kled_client.account.certificate import identity_of
-from kled_client.account.files import ensure_private_dir, write_private
+from kled_client.account.files import make_private_dir, replace_private
 from kled_client.account.profile import DEFAULT_PROFILE, config_dir
 from kled_client.openssh.block import BlockSettings, put_block, render_block
 from kled_wire.errors import ConfigError
@@ -35,10 +35,20 @@ def read_config(path: Path) -> bytes:
 
 
 def write_config(path: Path, content: bytes) -> None:
-    """Replace the file, 0600, in one rename; a link is followed, not replaced."""
+    """Replace the file, 0600, in one rename; a link is followed, not replaced.
+
+    Raises ConfigError("config_not_writable").
+    """
     real = path.resolve()
-    ensure_private_dir(str(real.parent))
-    write_private(str(real), content)
+    try:
+        make_private_dir(str(real.parent))
+        replace_private(str(real), content)
+    except OSError as exc:
+        raise ConfigError(
+            "config_not_writable",
+            f"cannot write {real}: {exc.strerror}",
+            hint=f"ls -ld {real.parent} says who may write there, df -h {real.parent} what is free",
+        ) from exc
 
 
 def with_block(env: Mapping[str, str], profile_name: str, content: bytes) -> bytes:

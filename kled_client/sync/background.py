@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from kled_client.sync.reach import Connect
-from kled_client.sync.sessions import SessionStore, SyncSession
+from kled_client.sync.sessions import SessionStore, SyncSession, state_unusable
 from kled_client.sync.supervise import Supervisor
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.continuous import ContinuousSync
@@ -138,9 +138,9 @@ class Background:
                 return
             answer = await do(self, request)
         except KledError as exc:
-            answer = {"error": {
-                "status": exc.status, "code": exc.code, "message": exc.message, "hint": exc.hint,
-            }}  # fmt: skip
+            answer = _refusal(exc)
+        except OSError as exc:
+            answer = _refusal(state_unusable(exc))
         except (ValueError, KeyError, TypeError) as exc:
             answer = {"error": {
                 "status": 422, "code": "sync_request_refused", "message": repr(exc), "hint": None,
@@ -213,15 +213,15 @@ class Background:
 
     async def _pause(self, request: _Answer) -> _Answer:
         session = self._store.load(request["name"])
-        await self._end(session.name)
         self._store.save(replace(session, paused=True))
+        await self._end(session.name)
         return self._status_of(session.name)
 
     async def _resume(self, request: _Answer) -> _Answer:
         async with self._opening:
             session = replace(self._store.load(request["name"]), paused=False)
-            await self._end(session.name)
             self._store.save(session)
+            await self._end(session.name)
             self._begin(session, accept=request.get("accept") is True)
         return self._status_of(session.name)
 
@@ -310,6 +310,12 @@ class Background:
         "reset": _reset, "stop": _stop, "flush": _flush, "resolve": _resolve, "undo": _undo,
         "history": _history, "monitor": _monitor,
     }  # fmt: skip
+
+
+def _refusal(error: KledError) -> _Answer:
+    return {"error": {
+        "status": error.status, "code": error.code, "message": error.message, "hint": error.hint,
+    }}  # fmt: skip
 
 
 def _check_since(session: SyncSession, since_s: float) -> None:

@@ -20,7 +20,7 @@ from kled_client.sync.background import (
     short_name,
     socket_path,
 )
-from kled_client.sync.sessions import SessionStore, sync_home
+from kled_client.sync.sessions import SessionStore, state_unusable, sync_home
 from kled_wire.errors import ConflictError, KledError, UnavailableError, from_status
 from kled_wire.version import SOFTWARE_VERSION
 
@@ -174,11 +174,7 @@ def _begin(env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = (home / "background.log").open("wb")
     except OSError as exc:
-        raise UnavailableError(
-            "sync_state_unusable",
-            f"{home} cannot be used: {exc.strerror}",
-            hint="set XDG_STATE_HOME to a directory you may write",
-        ) from exc
+        raise state_unusable(exc, str(home)) from exc
     with opened as log:
         return subprocess.Popen(
             [sys.executable, "-m", "kled_client", "sync", "background"],

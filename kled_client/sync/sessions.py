@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kled_client.account.files import ensure_private_dir, write_private
+from kled_client.account.files import make_private_dir, replace_private
 from kled_client.sync.place import SyncPlace, parse_sync_place
 from kled_sync.decide.attributes import AttributeWish
 from kled_sync.decide.modes import Mode
@@ -24,7 +24,13 @@ from kled_sync.files.root import state_home
 from kled_sync.session.agreed.marks import MARKS
 from kled_sync.session.roots import FILE as ROOTS
 from kled_sync.tree.entry import EXECUTABLE
-from kled_wire.errors import ConfigError, ConflictError, InputError, NotFoundError
+from kled_wire.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    NotFoundError,
+    UnavailableError,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE: Final = "session.json"
@@ -119,6 +125,15 @@ def sync_home(env: Mapping[str, str]) -> Path:
     return state_home(dict(env)) / "kled" / "sync"
 
 
+def state_unusable(error: OSError, where: str = "") -> UnavailableError:
+    """What to say of a disk on which the state of a sync cannot be kept."""
+    return UnavailableError(
+        "sync_state_unusable",
+        f"{where or error.filename or 'the state of a sync'} cannot be used: {error.strerror}",
+        hint="make room on its disk, or set XDG_STATE_HOME to a directory you may write",
+    )
+
+
 class SessionStore:
     """The folder of sessions. Blocks."""
 
@@ -150,7 +165,7 @@ class SessionStore:
             raise ConfigError("sync_session_damaged", f"{path} cannot be read: {exc}") from exc
 
     def add(self, session: SyncSession) -> None:
-        """Raises ConflictError("sync_name_taken"), ConfigError, InputError."""
+        """Raises ConflictError("sync_name_taken"), UnavailableError, InputError."""
         check_session(session)
         if (self.directory(session.name) / _FILE).exists():
             raise ConflictError(
@@ -161,11 +176,15 @@ class SessionStore:
         self.save(session)
 
     def save(self, session: SyncSession) -> None:
-        """Raises ConfigError."""
+        """Raises UnavailableError("sync_state_unusable")."""
         directory = self.directory(session.name)
-        ensure_private_dir(str(directory))
         data: dict[str, Any] = asdict(session)
-        write_private(str(directory / _FILE), json.dumps(data, indent=2).encode() + b"\n")
+        try:
+            make_private_dir(str(directory))
+            written = json.dumps(data, indent=2).encode() + b"\n"
+            replace_private(str(directory / _FILE), written)
+        except OSError as exc:
+            raise state_unusable(exc, str(directory)) from exc
 
     def remove(self, name: str) -> None:
         """Forget a session; the folders stay as they are. Raises NotFoundError."""

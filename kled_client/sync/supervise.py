@@ -18,7 +18,7 @@ from kled_client.report import only_cause
 from kled_client.sync.itemize import event
 from kled_client.sync.place import SyncPlace
 from kled_client.sync.reach import Connect, open_peer
-from kled_client.sync.sessions import SyncSession
+from kled_client.sync.sessions import SyncSession, state_unusable
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.continuous import ContinuousSync, SyncWish
@@ -312,7 +312,7 @@ def _explained(exc: BaseException) -> KledError | None:
     cause = only_cause(exc)
     if isinstance(cause, OSError):
         # The disk of what is remembered here, most likely: it is tried again.
-        return UnavailableError("sync_state_unusable", f"what a sync remembers: {cause}")
+        return state_unusable(cause)
     return cause if isinstance(cause, KledError) else None
 
 

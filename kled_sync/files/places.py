@@ -44,7 +44,7 @@ def state_directory(path: bytes, env: Mapping[str, str]) -> Path:
         raise UnavailableError(
             "sync_state_unusable",
             f"{directory} cannot be used: {exc.strerror}",
-            hint="set XDG_STATE_HOME to a directory you may write",
+            hint="make room on its disk, or set XDG_STATE_HOME to a directory you may write",
         ) from exc
     return directory
 

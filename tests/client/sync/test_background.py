@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -50,41 +48,6 @@ async def test_a_start_refuses_what_it_cannot_sync(
         assert not (tmp_path / "there").exists()
         # The name is free again.
         assert (await asked("start", session=asdict(session)))["state"] == "running"
-
-
-@pytest.fixture
-def unwritable(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a file, in which we may not write, nor in the one that it is in."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "none", str(place)]
-    if os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs to mount a filesystem")
-    (place / "here").mkdir()
-    (place / "here" / "a").write_text("1")
-    if os.geteuid() == 0:
-        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-    else:
-        (place / "here").chmod(0o555)
-        place.chmod(0o555)
-    yield place / "here"
-    if os.geteuid() == 0:
-        subprocess.run(["umount", str(place)], check=True)
-    else:
-        place.chmod(0o755)
-
-
-async def test_a_one_way_source_need_not_be_writable_and_another_folder_must(
-    env: Env, session: SyncSession, tmp_path: Path, unwritable: Path
-) -> None:
-    session = replace(session, alpha=str(unwritable))
-    async with running(env) as asked:
-        with pytest.raises(UnavailableError, match="nothing can be staged") as caught:
-            await asked("start", session=asdict(session))
-        assert caught.value.code == "sync_staging_unusable"
-        await asked("start", session=asdict(replace(session, mode="one-way-safe")))
-        await asked("flush", name="s")
-        assert (tmp_path / "there" / "a").read_text() == "1"
 
 
 async def test_a_two_way_sync_begins_from_the_one_side_that_is_there(
