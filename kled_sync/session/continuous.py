@@ -8,7 +8,7 @@ again after its end.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from kled_sync.decide.attributes import NOTHING, AttributeWish
+from kled_sync.decide.comparing import comparable
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
@@ -34,9 +35,11 @@ from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.roots import KnownRoots
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.side import SideState, name_rules
+from kled_sync.session.sides.sweeping import any_of, is_watched, sweep_s
 from kled_sync.session.transfers.renaming import bring_renamed
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.session.transfers.under_way import UnderWay
+from kled_sync.tree.entry import essence
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
 from kled_wire.errors import NotFoundError
@@ -48,11 +51,6 @@ _SMALL_BYTES: Final = 4 * 1024 * 1024
 # After a burst there is more to come: looking less often then is quicker.
 _BURST_ACTIONS: Final = 200
 _BURST_PAUSE_S: Final = 0.15
-# Between looks at everything, by how a side notices changes; more often where it says why not.
-_SWEEP_S: Final = {"inotify": 120.0, "fanotify": 120.0, "hints": 30.0}
-_SWEEP_UNWATCHED_S: Final = 10.0
-# The watchers that report every change.
-_TOLD: Final = frozenset({"inotify", "fanotify"})
 _FLUSH_ROUNDS: Final = 50
 _SHARED_PART_MIN: Final = 0.1
 
@@ -157,12 +155,12 @@ class ContinuousSync:
             # A barrier is not to trust hints where there are none.
             if everywhere:  # what was in the way may be gone, and nothing tells of that
                 self._again |= self._failed.retry()
-            unwatched = [s for s in self.sides.values() if not _is_watched(s)]
+            unwatched = [s for s in self.sides.values() if not is_watched(s)]
             actions = await self._round(everywhere=everywhere or bool(flushes and unwatched))
             if flushes:
                 await self._settle(flushes)
             pause = _BURST_PAUSE_S if actions > _BURST_ACTIONS else 0.0
-            everywhere = await self._wait(pause, min(map(_sweep_s, self.sides.values())))
+            everywhere = await self._wait(pause, min(map(sweep_s, self.sides.values())))
 
     async def _settle(self, flushes: list[trio.Event]) -> None:
         """Work until nothing is left to do of what was there when it was asked for."""
@@ -193,7 +191,7 @@ class ContinuousSync:
         with trio.move_on_after(sweep):
             self._wake = trio.Event()
             events = [self._wake, *(state.dirty for state in self.sides.values())]
-            await _any_of(events)
+            await any_of(events)
             return False
         return True
 
@@ -313,6 +311,8 @@ class ContinuousSync:
         for action in done.actions:
             self._failed.done(action)
             self.health.have(action.path)
+            if self._is_outdated(action):
+                self._again.add(split(action.path)[0])
         for failure in done.failures:
             path = failure.action.path
             self._again.add(split(path)[0])
@@ -320,6 +320,16 @@ class ContinuousSync:
                 self.health.lack(path, failure.words)
         for path in done.too_large:
             self.health.problems[path] = "its old version was too large to be kept"
+
+    def _is_outdated(self, action: PathChange) -> bool:
+        """Whether the side that it came from has something else by now.
+
+        A look that found there what the other side still had, since the change was under way, has
+        found nothing to do.
+        """
+        mask, path = self._terms.mode_mask, action.path
+        source = comparable(self.sides[action.side.other].tree.get(path))
+        return essence(source, mask) != essence(self.agreement.tree.get(path), mask)
 
     def _share(self, paths: Iterable[bytes]) -> None:
         """Have once in memory what is the same now, where it is worth packing a directory again."""
@@ -371,28 +381,5 @@ async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
     await state.scan(everywhere=everywhere)
 
 
-def _is_watched(state: SideState) -> bool:
-    watching = state.watching
-    return watching is not None and watching.how in _TOLD and not watching.words
-
-
-def _sweep_s(state: SideState) -> float:
-    watching = state.watching
-    if watching is None or watching.words:
-        return _SWEEP_UNWATCHED_S
-    return _SWEEP_S.get(watching.how, _SWEEP_UNWATCHED_S)
-
-
 def _pair(found: Conflict) -> tuple[bytes, str]:
     return found.path, found.reason
-
-
-async def _any_of(events: Sequence[trio.Event]) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def one(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
-
-        for event in events:
-            nursery.start_soon(one, event)

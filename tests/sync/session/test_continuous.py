@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import trio
 from blake3 import blake3
 
 from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.decide.reconcile import PathChange
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.kept import history, undo, undo_on_both
+from kled_sync.session.transfers.transfer import CarriedOut
 from kled_sync.tree.entry import make_file
 from kled_sync.wire.messages import FoundEntries
 from tests.kit.endpoints import content, kept_same
@@ -386,3 +388,35 @@ async def test_a_file_that_goes_before_it_is_read_holds_nothing_up(
             await sync.flush()
             assert (beta / "sub" / "b").exists()
             assert (beta / "a").read_text() == "2"
+
+
+async def test_what_is_again_as_it_was_while_its_deletion_is_under_way_comes_back(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `git checkout` of a branch and `git merge` of the one before it have it."""
+    gate = trio.Event()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        carry_out = sync.transfer.carry_out
+
+        async def wait_and_carry_out(actions: Sequence[PathChange], *, urgent: bool) -> CarriedOut:
+            await gate.wait()
+            return await carry_out(actions, urgent=urgent)
+
+        monkeypatch.setattr(sync.transfer, "carry_out", wait_and_carry_out)
+        text = (alpha / "a").read_text()
+        (alpha / "a").unlink()
+        (alpha / "new").mkdir()
+        for number in range(120):
+            (alpha / "new" / str(number)).touch()
+        with trio.fail_after(20):
+            while b"a" not in sync.transfer.in_flight:
+                await trio.sleep(0.005)
+            (alpha / "a").write_text(text)
+            while sync.sides[SyncSide.ALPHA].tree.get(b"a") is None or sync._again:
+                await trio.sleep(0.005)
+            while sync.health.phase != "watching":
+                await trio.sleep(0.005)
+        gate.set()
+        await sync.flush()
+        assert content(beta) == content(alpha)
