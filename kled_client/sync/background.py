@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from kled_client.sync.apart import EarlierSyncs
 from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SessionStore, SyncSession, state_unusable
 from kled_client.sync.supervise import Supervisor
@@ -86,6 +87,7 @@ class Background:
             self._env,
             self._connect_as(session.profile),
             accept=accept,
+            check=EarlierSyncs(self._store).check,
         )
 
     def _begin(self, session: SyncSession, *, accept: bool = False) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from kled_client.report import only_cause
+from kled_client.sync.apart import Roots
 from kled_client.sync.itemize import event
 from kled_client.sync.place import SyncPlace
 from kled_client.sync.reach import Connect, open_peer
@@ -68,8 +69,10 @@ class Supervisor:
         connect: Connect,
         *,
         accept: bool = False,
+        check: Callable[[SyncSession, Roots | None], None],
     ) -> None:
-        self.session = session
+        """`check` raises KledError where the sync is not to run, given its roots once known."""
+        self.session, self._check = session, check
         self.state = SyncState()
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         # How many changes there were.
@@ -109,6 +112,7 @@ class Supervisor:
         """Raises KledError when it is over; never returns."""
         self.state = SyncState()
         alpha, beta = self.session.places()
+        self._check(self.session, None)
         async with (
             open_peer(alpha, str(alpha), self._env, self._connect) as first,
             open_peer(beta, str(beta), self._env, self._connect) as second,
@@ -118,6 +122,7 @@ class Supervisor:
                 self._wish(alpha, beta),
                 self._directory / "agreement",
                 log=self._log,
+                found=self._found,
                 accept=self._accept,
             )
             async with trio.open_nursery() as nursery:
@@ -163,6 +168,9 @@ class Supervisor:
             here=None if both_here else here,
             attributes=self.session.attributes(),
         )
+
+    def _found(self, sides: Sides) -> None:
+        self._check(self.session, {side: state.root for side, state in sides.items()})
 
     def _identity(self) -> str:
         """The same after each restart, and nobody else's."""

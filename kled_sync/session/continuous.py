@@ -34,7 +34,7 @@ from kled_sync.session.halting import (
 from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.roots import KnownRoots
 from kled_sync.session.sides.peer import Peer
-from kled_sync.session.sides.side import SideState, name_rules
+from kled_sync.session.sides.side import Sides, SideState, name_rules
 from kled_sync.session.sides.sweeping import any_of, is_watched, sweep_s
 from kled_sync.session.transfers.renaming import bring_renamed
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
@@ -80,6 +80,7 @@ class ContinuousSync:
         directory: Path,
         *,
         log: Log = lambda _actions: None,
+        found: Callable[[Sides], None] = lambda _sides: None,
         accept: bool = False,
     ) -> None:
         self._wish = wish
@@ -90,7 +91,7 @@ class ContinuousSync:
         self.meter = SyncMeter()
         self.transfer = SyncTransfer(self.sides, self.agreement, wish.options.mode_mask, self.meter)
         self.health = Health()
-        self._log = log
+        self._log, self._found = log, found
         self._accept = accept
         self._terms = SyncTerms(
             mode=wish.mode,
@@ -140,6 +141,7 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for side in SyncSide:
                 nursery.start_soon(one, side)
+        self._found(self.sides)  # which may raise
         self._attributes.begin()
         self._terms = replace(self._terms, names=name_rules(self.sides))
         if wish.here is None:
