@@ -107,7 +107,8 @@ class HeldRoot:
             self._names = probe(self._staging)
             self.scanner = Scanner(root, options, self.memory, self._store)
             self.scanner.composes = self._names.decomposes
-            if options.among and not any(self._names):  # else another name may be in the way
+            is_limited = bool(options.among) or options.among_alone
+            if is_limited and not any(self._names):  # else another name may be in the way
                 self.scanner.among = dict.fromkeys(options.among_names)
             self.context = JobContext(
                 root=root,
@@ -267,11 +268,12 @@ class HeldRoot:
         yield Scanned(request, entries=self.memory.count(), missed=missed, linked=linked)
 
     def _is_looked_at(self, path: bytes) -> bool:
-        return not (self.scanner.among and path) or path.partition(b"/")[0] in self.scanner.among
+        among = self.scanner.among
+        return among is None or not path or path.partition(b"/")[0] in among
 
     def _listed(self, directory: bytes) -> Named:
         entries = self.memory.entries(directory)
-        if directory == ROOT and self.scanner.among:
+        if directory == ROOT and self.scanner.among is not None:
             return Named((n, entry) for n, entry in entries.items() if self._is_looked_at(n))
         return entries
 

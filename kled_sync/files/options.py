@@ -37,6 +37,8 @@ class Options:
     only: bytes = b""
     # Of a root that is a directory only these names are looked at and listed; "/" between them.
     among: bytes = b""
+    # Whether `among` counts though no name is in it.
+    among_alone: bool = False
     # Whether the endpoint tells at once which names are in the root.
     tells_names: bool = False
     # Nothing is written here: it is what a copy is made of.

@@ -214,13 +214,15 @@ class OneSync:
         wish, is_directory = self._wish, alpha.facts.get("directory") is True
         path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
         follow = names_contents(wish.source)
+        names = None if wish.delete else _names_in(alpha)
         options = replace(
             wish.options,
             into=into,
             follow=follow,
             withhold=wish.attributes.xattrs,
             # A home directory may have a million files that have nothing to do with the source.
-            among=b"" if wish.delete else b"/".join(_names_in(alpha)),
+            among=b"/".join(names or ()),
+            among_alone=names is not None,
         )
         await beta.open(path, options)
         if follow and beta.facts.get("there") is True:
@@ -270,11 +272,11 @@ class OneSync:
 _WORTH_ANOTHER = frozenset({"damaged", "base_gone", "changed"})
 
 
-def _names_in(state: SideState) -> list[bytes]:
-    """The names in an open root; none where they are not known."""
+def _names_in(state: SideState) -> list[bytes] | None:
+    """The names in an open root; None where they are not known."""
     names = state.facts.get(NAMES_IN)
     if not isinstance(names, list):
-        return []
+        return None
     return [name for name in names if isinstance(name, bytes) and is_name(name)]
 
 

@@ -69,7 +69,7 @@ class Scanner:
         # Whether names are told in Unicode's form C, whatever the filesystem makes of them.
         self.composes = False
         # The names in the root that are looked at, if not all are.
-        self.among = dict.fromkeys(options.only_names)
+        self.among = dict.fromkeys(options.only_names) or None
         # Called with each directory before its names are read.
         self.watch: Callable[[bytes, int], None] | None = None
 
@@ -184,7 +184,7 @@ class Scanner:
             after[name] = what
             if what.is_directory and (deep or again or old is None or not what.is_same(old)):
                 inside.append(name)
-        if path == ROOT and self.among:
+        if path == ROOT and self.among is not None:
             after |= {name: what for name, what in before.items() if name not in self.among}
         self._take(path, before, after)
         for name in inside:
@@ -196,7 +196,7 @@ class Scanner:
         stamp = (now.st_ctime_ns, now.st_ino)  # whoever unpacks sets the other time back
         if self._names.get(path) == stamp and path in self._memory.directories:
             return list(before)
-        if path == ROOT and self.among:
+        if path == ROOT and self.among is not None:
             return list(self.among)
         began = time.time_ns()
         names = os.listdir(descriptor)

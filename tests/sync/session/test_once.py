@@ -153,6 +153,10 @@ async def test_without_delete_only_what_is_in_the_source_is_looked_at(
     assert not any(path.startswith(b"other") for path in entered)
     assert b"sub/more" in entered
     entered.clear()
+    (tmp_path / "empty").mkdir()
+    await copy_once(tmp_path, tmp_path / "empty", target)
+    assert set(entered) == {b""}
+    entered.clear()
     await copy_once(tmp_path, source, target, delete=True)
     assert b"other/inner" in entered
     assert content(target) == content(source)
