@@ -69,7 +69,7 @@ class SideState:
     @property
     def is_awaited(self) -> bool:
         """Whether it is to answer a job."""
-        return any(wait.is_asked for wait in self._jobs.values())
+        return any(wait.is_asked and wait.answer is None for wait in self._jobs.values())
 
     def took(self, message: messages.Message) -> None:
         match message:

@@ -8,7 +8,16 @@ from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.side import SideState
 from kled_sync.tree.entry import TreeEntry, make_file
 from kled_sync.tree.tree import Tree
-from kled_sync.wire.messages import JobPlaced, Listing, Message, Named, PathList, Rows, Supplied
+from kled_sync.wire.messages import (
+    JobPlaced,
+    Listing,
+    Message,
+    Named,
+    Numbered,
+    PathList,
+    Rows,
+    Supplied,
+)
 
 BEFORE, OURS, THEIRS = (make_file(0o644, n, 3, bytes([n]) * 32) for n in (1, 2, 3))
 
@@ -66,3 +75,13 @@ def test_what_a_look_has_found_since_is_newer_than_what_a_job_did(
         side.took(Supplied(job=1, items={}) if is_answer else message)  # type: ignore[arg-type]
     side.take(wait, b"d/f", now, before)
     assert side.tree.get(b"d/f") == known
+
+
+def test_a_side_is_awaited_while_it_is_asked_and_has_not_answered(side: SideState) -> None:
+    """Its part of a job may be done long before the other side's is."""
+    wait = side.expect(1, Supplied, is_asked=False)
+    found = [side.is_awaited]
+    wait.is_asked = True
+    found.append(side.is_awaited)
+    side.took(Supplied(job=1, items=Numbered()))
+    assert [*found, side.is_awaited] == [False, True, False]
