@@ -26,6 +26,8 @@ from kled_wire.limits import CLEANUP_S
 
 # A process that is stopped says nothing at all: one that works on for long says so every 5 s.
 _SILENT_MAX_S: Final = 120.0
+# One that is to come up: longer than sshd(8) waits for a password (LoginGraceTime).
+_GREETED_MAX_S: Final = 300.0
 # One whose disk hangs says that it has stood still for so long. What a slow disk has to write
 # before a job is durable (syncfs) is one call, and takes minutes.
 _STILL_MAX_S: Final = 600
@@ -156,12 +158,17 @@ class Peer:
 
     async def watch(self) -> None:
         """Raise UnavailableError("sync_side_hangs") when the endpoint hangs; an older one never
-        does. Time in which this process was stopped itself, or could not read, does not count.
+        does once it is up. Time in which this process was stopped itself, or could not read, does
+        not count.
         """
-        while max(self._silent_s / _SILENT_MAX_S, self._still_s / _STILL_MAX_S) < 1:
+        while True:
             heard = self.received_bytes
+            silent_max_s = _SILENT_MAX_S if heard else _GREETED_MAX_S
+            if self._silent_s >= silent_max_s or self._still_s >= _STILL_MAX_S:
+                break
             await trio.sleep(_LOOK_S)
-            waits = self._tells_alive and self._is_reading and self._is_awaited()
+            may_hang = self._tells_alive or not heard
+            waits = may_hang and self._is_reading and self._is_awaited()
             if waits and heard == self.received_bytes and self._is_reached():
                 self._silent_s += _LOOK_S
             else:

@@ -66,6 +66,7 @@ class Telling(Silent):
 @pytest.mark.parametrize(
     ("far", "seconds"),
     [
+        (Silent(), peers._GREETED_MAX_S),  # never came up
         (Telling(0), peers._SILENT_MAX_S),  # stopped
         (Telling(*range(0, peers._STILL_MAX_S + 5, 5)), peers._STILL_MAX_S),  # its disk hangs
     ],
