@@ -289,11 +289,10 @@ class Reconciler:
         for side, entry, other in ((SyncSide.ALPHA, a, b), (SyncSide.BETA, b, a)):
             if entry is None or entry.is_hashed:
                 continue
-            # New on one side alone, or another kind or size there: the content changes nothing.
-            matters = o is not None or (
-                other is not None and other.is_file and other.size == entry.size
-            )
-            if (matters and self._terms.mode is not Mode.COPY) or may_be_equal(entry, other):
+            # Where the size is another its content changes nothing: a file that grows to 5 GB is
+            # not read each time only to find that it has changed.
+            asks_agreed = self._terms.mode is not Mode.COPY
+            if may_be_equal(entry, other) or (asks_agreed and may_be_equal(entry, o)):
                 self._out.unread[side].append(path)
                 missing = True
         if missing:

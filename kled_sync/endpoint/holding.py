@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
 from kled_sync.files.places import held, state_directory
 from kled_sync.files.reading.chunk_store import ChunkStore
-from kled_sync.files.reading.contents import hash_file
+from kled_sync.files.reading.contents import hash_in_steps
 from kled_sync.files.reading.memory import Memory, SeenEntry
 from kled_sync.files.reading.probing import probe_names
 from kled_sync.files.reading.scanning import Scanner
@@ -277,19 +277,27 @@ class HeldRoot:
             return Named((n, entry) for n, entry in entries.items() if self._is_looked_at(n))
         return entries
 
-    def hash(self, path: bytes) -> FoundEntries:
-        """The file at `path`, read; nothing where it has gone."""
+    def hash(self, path: bytes) -> Generator[bool, None, bool]:
+        """Read the file at `path`; whether it is there. Yields now and then."""
         self.root.forget()
-        found = hash_file(self.root, path, self._store)
+        known = self.memory.get(path)
+        found = yield from hash_in_steps(self.root, path, self._store)
+        if self.memory.get(path) != known:
+            return True  # a scan has found something else meanwhile, and tells of it
         if found is None:
             self.memory.mark(path)
-            return FoundEntries()
-        if self.memory.get(path) is None:
-            return FoundEntries()
+            return False
+        if known is None:
+            return False
         self.memory.put(path, found)
         if not found.is_sure and found.entry.is_frozen:
             self.memory.mark(path)
-        return FoundEntries([(path, found.entry)])
+        return True
+
+    def known(self, paths: Iterable[bytes]) -> FoundEntries:
+        """What is known of `paths` by now."""
+        found = ((path, self.memory.get(path)) for path in paths)
+        return FoundEntries((path, what.entry) for path, what in found if what is not None)
 
 
 def _entry(what: SeenEntry | None) -> TreeEntry | None:

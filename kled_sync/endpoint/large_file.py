@@ -33,7 +33,8 @@ class LargeFile:
         self._new: list[tuple[bytes, memoryview]] = []
         self._new_bytes = 0
         self._run: tuple[int, int] | None = None
-        self.hasher = blake3()
+        # Of all that was read, which may be more than `size`.
+        self.hasher, self.length = blake3(), 0
         self.chunks = ChunkList()
 
     def records(self) -> Iterator[list[bytes | memoryview]]:
@@ -41,6 +42,7 @@ class LargeFile:
         for chunks in chunks_of(self._descriptor, self._size, self.hasher, self._base):
             for chunk in chunks:
                 self.chunks.add(chunk.length, chunk.hash)
+                self.length += chunk.length
                 known = self._base.places.get(chunk.hash) if chunk.offset >= self._done else None
                 if known is not None:
                     if not self._extends_run(known):

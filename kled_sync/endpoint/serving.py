@@ -314,11 +314,13 @@ class SyncEndpoint:
             self._saved_at = time.monotonic()
 
     def _hash(self, holding: HeldRoot, message: messages.Hash) -> Work:
-        found: list[tuple[bytes, object]] = []
+        there = []
         for path in message.paths:
-            found.extend(holding.hash(path))
+            if (yield from holding.hash(path)):
+                there.append(path)
             yield True
-        self._out.send(messages.Hashed(request=message.request, found=messages.FoundEntries(found)))  # type: ignore[arg-type]
+        # As of now: a scan may have been in between.
+        self._out.send(messages.Hashed(request=message.request, found=holding.known(there)))
         self._changes.report_dirty()
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
@@ -329,7 +331,8 @@ class SyncEndpoint:
         for block in supplier.run():
             if message.job in self._dropped:
                 break
-            self._out.send_block(block, began)
+            if block is not None:
+                self._out.send_block(block, began)
             yield True
             began = time.monotonic()
         if supplier.folders:

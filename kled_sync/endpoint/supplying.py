@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
@@ -17,8 +17,8 @@ from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.files.reading.contents import CHANGING, TRIES, is_same, read_small
 from kled_sync.files.reading.memory import SeenEntry, is_settled, seen_file
 from kled_sync.files.root import FILE_FLAGS
-from kled_sync.files.writing.large_arrival import hash_beginning
-from kled_sync.tree.entry import DIGEST_BYTES, HASHED_FILE_BYTES, TreeEntry
+from kled_sync.files.writing.large_arrival import hash_beginning, hash_more
+from kled_sync.tree.entry import DIGEST_BYTES, HASHED_FILE_BYTES, TreeEntry, make_file
 from kled_sync.tree.paths import check_path, join
 from kled_sync.wire import contents
 from kled_sync.wire.blocks import (
@@ -38,6 +38,8 @@ _SAMPLE_BYTES: Final = 64 * 1024
 # The receiver copies the referenced data while we search for more.
 _REFERENCES_MAX: Final = 4
 _WORDS_MAX: Final = 200
+# Read between two looks for urgent requests: some 5 ms of a processor.
+_STEP_BYTES: Final = 16 * 1024 * 1024
 _WHOLE_BYTES: Final = contents.HEAD_BYTES + HASHED_FILE_BYTES
 
 
@@ -88,8 +90,8 @@ class Supplier:
         self.sent = Numbered()
         self.folders: list[tuple[int, bytes]] = []
 
-    def run(self) -> Iterator[OutgoingBlock]:
-        """The blocks, one at a time; each is valid until the next."""
+    def run(self) -> Iterator[OutgoingBlock | None]:
+        """The blocks, one at a time; each is valid until the next. None: nothing for now."""
         for item in self._items:
             if isinstance(item, FolderItem):
                 yield from self._folder(item)
@@ -191,7 +193,7 @@ class Supplier:
         self._note(item, what, entry)
         return True
 
-    def _opened(self, item: Item) -> Iterator[OutgoingBlock]:
+    def _opened(self, item: Item) -> Iterator[OutgoingBlock | None]:
         """The rest: large files, and those that are being written to. Raises OSError."""
         began = time.time_ns()
         descriptor, found = self._root.open_seen(item.path)
@@ -221,7 +223,7 @@ class Supplier:
         self._fail(number, CHANGING)
         return None
 
-    def _large(self, item: Item, descriptor: int) -> Iterator[OutgoingBlock]:
+    def _large(self, item: Item, descriptor: int) -> Iterator[OutgoingBlock | None]:
         self._squeeze = will_shrink(os.pread(descriptor, _SAMPLE_BYTES, 0))
         for _ in range(TRIES):
             began = time.time_ns()
@@ -235,9 +237,11 @@ class Supplier:
                 self._put(*record)
                 if len(record) > 1 or len(self._waiting) >= _REFERENCES_MAX:
                     yield from self._flush()
+            what = None
             if is_same(before, os.fstat(descriptor)):
                 what = seen_file(before, stream.hasher.digest(), began)
-                entry = what.entry
+            entry = what.entry if what is not None else (yield from self._grown(stream, descriptor))
+            if entry is not None:
                 self._store.save(entry.tail, stream.chunks)
                 self._put(contents.encode_record(contents.END, item.item, entry))
                 self._note(item, what, entry)
@@ -250,6 +254,27 @@ class Supplier:
         yield from self._flush()
         self._squeeze = True
 
+    def _grown(
+        self, stream: LargeFile, descriptor: int
+    ) -> Generator[OutgoingBlock | None, None, TreeEntry | None]:
+        """The entry of what was read, if the file has only got longer; None where it was changed.
+
+        So a log or a download that somebody waits for comes over while it is written: what is read
+        twice alike was there at the time between. Raises OSError.
+        """
+        yield from self._flush()  # `stream` reads no more
+        length, digest = stream.length, stream.hasher.digest()
+        found = os.fstat(descriptor)
+        if found.st_size < length:
+            return None
+        again = blake3()
+        for at in range(0, length, _STEP_BYTES):
+            hash_more(again, descriptor, at, min(_STEP_BYTES, length - at))
+            yield None
+        if again.digest() != digest:
+            return None
+        return make_file(found.st_mode, found.st_mtime_ns, length, digest)
+
     def _base(self, item: Item) -> KnownChunks:
         whole = len(item.base) == DIGEST_BYTES
         return KnownChunks(self._store.load(item.base) if whole else None)
@@ -261,9 +286,13 @@ class Supplier:
         found = hash_beginning(descriptor, item.done_bytes).digest()
         return item.done_bytes if found == item.done_digest else 0
 
-    def _note(self, item: Item, what: SeenEntry, entry: TreeEntry) -> None:
+    def _note(self, item: Item, what: SeenEntry | None, entry: TreeEntry) -> None:
+        """`what` is None where there is more in the file by now."""
         self.sent[item.item] = entry
-        self._memory.put(item.path, what)
+        if what is None:
+            self._memory.mark(item.path)
+        else:
+            self._memory.put(item.path, what)
 
     def _fail(self, number: int, words: str) -> None:
         body = words.encode("utf-8", "replace")[:_WORDS_MAX]

@@ -16,7 +16,6 @@ from typing import Final
 import trio
 
 from kled_sync.decide.attributes import NOTHING, AttributeWish
-from kled_sync.decide.comparing import comparable
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
@@ -24,7 +23,7 @@ from kled_sync.files.options import Options
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.attributes.standing import StandingAttributes
 from kled_sync.session.crash import learn_intended
-from kled_sync.session.deciding import PATHS_MAX, Deciding
+from kled_sync.session.deciding import PATHS_MAX, Deciding, is_outdated
 from kled_sync.session.halting import (
     DOUBT_PAUSE_S,
     DeletionCheck,
@@ -32,6 +31,8 @@ from kled_sync.session.halting import (
     check_roots_there,
 )
 from kled_sync.session.health import FailedActions, Health
+from kled_sync.session.pacing import LARGE_BYTES, Pacing
+from kled_sync.session.reading import LargeReads
 from kled_sync.session.roots import KnownRoots
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.side import Sides, SideState, name_rules
@@ -39,7 +40,6 @@ from kled_sync.session.sides.sweeping import any_of, is_watched, sweep_s
 from kled_sync.session.transfers.renaming import bring_renamed
 from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.session.transfers.under_way import UnderWay
-from kled_sync.tree.entry import essence
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
 from kled_wire.errors import NotFoundError
@@ -109,6 +109,10 @@ class ContinuousSync:
         self._later: set[bytes] = set()
         self._whole = True
         self._failed = FailedActions()
+        self._pacing = Pacing()
+        self._reads = LargeReads(
+            self.sides, self.transfer.in_flight, self._pacing, self._read_to_end
+        )
         self._wake = trio.Event()
         self._flushes: list[trio.Event] = []
         self._beside = 0
@@ -190,12 +194,13 @@ class ContinuousSync:
             or (self._later and not self._beside)
         ):
             return False
-        with trio.move_on_after(sweep):
+        due = self._pacing.next_s(trio.current_time())
+        with trio.move_on_after(min(sweep, due)):
             self._wake = trio.Event()
             events = [self._wake, *(state.dirty for state in self.sides.values())]
             await any_of(events)
             return False
-        return True
+        return due > sweep
 
     async def _round(self, *, everywhere: bool) -> int:
         """Look, decide, begin to do; how much there was to do. Raises HaltedError."""
@@ -211,14 +216,19 @@ class ContinuousSync:
             later, self._later = self._later, later
         if directories is not None and not directories | later:
             return await self._attributes.settle(self._under_way.covers)
-        deciding = Deciding(self.sides, self._terms, self.agreement.tree, paths_max=PATHS_MAX)
+        limits = {"paths_max": PATHS_MAX, "read_max": LARGE_BYTES}
+        deciding = Deciding(self.sides, self._terms, self.agreement.tree, **limits)
         outcome = await deciding.decide(directories, later)
+        assert self._nursery is not None
+        self._beside += self._reads.begin(self._nursery, outcome.unread)
         self._note(outcome)
         self._again |= outcome.again
         self._later |= outcome.later
         ready = self._under_way.ready(outcome.actions)
         actions = [action for action in ready if self._may_do(action)]
-        if not self._accept and not self._deletions.check(actions):
+        if self._accept:
+            self._deletions.accept()
+        elif not self._deletions.check(actions, is_busy=bool(self.transfer.in_flight)):
             await trio.sleep(DOUBT_PAUSE_S)
             self._whole = True
             return len(actions)
@@ -239,7 +249,7 @@ class ContinuousSync:
 
     def _directories(self) -> set[bytes] | None:
         """What to look at: where something changed. None: everywhere."""
-        found = self._again.copy()
+        found = self._again | self._pacing.due(trio.current_time())
         self._again.clear()
         for state in self.sides.values():
             found |= state.changed
@@ -265,9 +275,11 @@ class ContinuousSync:
         self.health.lacking |= {found.path for found in outcome.skipped if found.is_problem}
 
     def _may_do(self, action: PathChange) -> bool:
-        """Not what failed and has not changed since."""
+        """Not what failed and has not changed since, nor what is written to all the time."""
         if action.path == ROOT and action.new is None:
             return False  # what was in it goes, where that is accepted
+        if self._pacing.waits(action.path, action.new, trio.current_time()):
+            return False
         why = self._failed.why(action)
         if why is not None:
             self.health.lack(action.path, why)
@@ -293,11 +305,22 @@ class ContinuousSync:
         self._nursery.start_soon(self._carry_out_beside, actions)
 
     async def _carry_out_beside(self, actions: list[PathChange]) -> None:
+        began = trio.current_time()
         try:
             await self._carry_out(actions, urgent=False)
         finally:
             self._beside -= 1
             self._wake.set()
+        now = trio.current_time()
+        for action in actions:
+            if action.new is not None and action.new.size >= LARGE_BYTES:
+                self._pacing.passed(action.path, began, now)
+
+    def _read_to_end(self, path: bytes) -> None:
+        self._beside -= 1
+        self._again.add(split(path)[0])
+        self._let_go_on()
+        self._wake.set()
 
     async def _carry_out(self, actions: list[PathChange], *, urgent: bool) -> None:
         self._attributes.bring(actions)
@@ -313,7 +336,8 @@ class ContinuousSync:
         for action in done.actions:
             self._failed.done(action)
             self.health.have(action.path)
-            if self._is_outdated(action):
+            mask = self._terms.mode_mask
+            if is_outdated(action, self.sides, self.agreement.tree, mask):
                 self._again.add(split(action.path)[0])
         for failure in done.failures:
             path = failure.action.path
@@ -322,16 +346,6 @@ class ContinuousSync:
                 self.health.lack(path, failure.words)
         for path in done.too_large:
             self.health.problems[path] = "its old version was too large to be kept"
-
-    def _is_outdated(self, action: PathChange) -> bool:
-        """Whether the side that it came from has something else by now.
-
-        A look that found there what the other side still had, since the change was under way, has
-        found nothing to do.
-        """
-        mask, path = self._terms.mode_mask, action.path
-        source = comparable(self.sides[action.side.other].tree.get(path))
-        return essence(source, mask) != essence(self.agreement.tree.get(path), mask)
 
     def _share(self, paths: Iterable[bytes]) -> None:
         """Have once in memory what is the same now, where it is worth packing a directory again."""
@@ -345,7 +359,7 @@ class ContinuousSync:
 
     async def flush(self) -> None:
         """Wait until all that was saved before is on the other side. Raises KledError."""
-        self._again |= self._failed.retry()
+        self._again |= self._failed.retry() | self._pacing.forget(trio.current_time())
         event = trio.Event()
         self._flushes.append(event)
         self._wake.set()

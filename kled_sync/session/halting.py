@@ -68,13 +68,23 @@ class DeletionCheck:
         # When so many entries were agreed on; of the last minute those that no later one exceeds.
         self._counts: deque[tuple[float, int]] = deque()
         self._doubt: _Doubt | None = None
+        self._is_accepted = False
 
-    def check(self, actions: Sequence[PathChange]) -> bool:
+    def accept(self) -> None:
+        """What is deleted next was asked about: it is not counted, until no transfer is running."""
+        self._is_accepted = True
+
+    def check(self, actions: Sequence[PathChange], *, is_busy: bool) -> bool:
         """Whether `actions` may be carried out; False: look again in `DOUBT_PAUSE_S`.
+
+        `is_busy`: whether a transfer is running.
 
         A program may be about to make what it has deleted under other names, as `git checkout`
         does. So too much is believed once nothing has changed for a moment. Raises HaltedError.
         """
+        if self._is_accepted:
+            self._counts.clear()
+            self._is_accepted = is_busy
         many = self._too_many(actions) if actions else None
         if many is None:
             self._doubt = None

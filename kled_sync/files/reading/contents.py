@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator
 from typing import Final
 
 from blake3 import blake3
@@ -15,6 +16,8 @@ from kled_sync.files.root import Root
 from kled_sync.tree.entry import Kind, make_frozen
 
 TRIES: Final = 3
+# Some 10 ms of a processor.
+_STEP_BYTES: Final = 16 * 1024 * 1024
 CHANGING: Final = "it changes while it is read"
 
 
@@ -54,6 +57,19 @@ def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:
 
     None where nothing is there now. Remembers the chunks of a large one.
     """
+    hashing = hash_in_steps(root, path, store)
+    while True:
+        try:
+            next(hashing)
+        except StopIteration as done:
+            found: SeenEntry | None = done.value
+            return found
+
+
+def hash_in_steps(
+    root: Root, path: bytes, store: ChunkStore
+) -> Generator[bool, None, SeenEntry | None]:
+    """The same; yields after each `_STEP_BYTES`, for other work."""
     try:
         found = root.stat(path)
         descriptor = root.open_file(path)
@@ -65,7 +81,7 @@ def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:
         for _ in range(TRIES):
             began = time.time_ns()
             before = os.fstat(descriptor)
-            digest = _digest(descriptor, before.st_size, store)
+            digest = yield from _digest(descriptor, before.st_size, store)
             if is_same(before, os.fstat(descriptor)):
                 return seen_file(before, digest, began)
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -77,13 +93,18 @@ def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:
         os.close(descriptor)
 
 
-def _digest(descriptor: int, size: int, store: ChunkStore) -> bytes:
+def _digest(descriptor: int, size: int, store: ChunkStore) -> Generator[bool, None, bytes]:
     if size < CHUNKED_BYTES:
         return blake3(read_small(descriptor, size)).digest()
     whole, chunks = blake3(), ChunkList()
+    at = 0
     for found in chunks_of(descriptor, size, whole):
         for chunk in found:
             chunks.add(chunk.length, chunk.hash)
+            at += chunk.length
+        if at >= _STEP_BYTES:
+            at = 0
+            yield True
     digest = whole.digest()
     store.save(digest, chunks)
     return digest

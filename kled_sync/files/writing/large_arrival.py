@@ -36,11 +36,17 @@ def is_partial(name: bytes) -> bool:
 
 def hash_beginning(descriptor: int, length: int) -> blake3:
     """The hasher of a file's first `length` bytes; of fewer where it has not so many."""
-    hasher, at = blake3(), 0
-    while at < length and (part := os.pread(descriptor, min(_COPY_BYTES, length - at), at)):
+    hasher = blake3()
+    hash_more(hasher, descriptor, 0, length)
+    return hasher
+
+
+def hash_more(hasher: blake3, descriptor: int, offset: int, length: int) -> None:
+    """Feed it the file's `length` bytes from `offset` on; fewer where it has not so many."""
+    at, end = offset, offset + length
+    while at < end and (part := os.pread(descriptor, min(_COPY_BYTES, end - at), at)):
         hasher.update(part)
         at += len(part)
-    return hasher
 
 
 def write_all(descriptor: int, data: memoryview) -> None:

@@ -236,6 +236,11 @@ def test_a_file_that_nobody_read_is_read_only_where_it_matters() -> None:
     changed = outcome(S, tree(f=unread), tree(f="1"), tree(f="1"))
     assert changed.unread[SyncSide.ALPHA] == [b"f"]
     assert changed.actions == []
+    grown = outcome(S, tree(f=make_file(0o644, 5, 2)), tree(f="1"), tree(f="1"))
+    assert grown.unread == {SyncSide.ALPHA: [], SyncSide.BETA: []}
+    assert [a.path for a in grown.actions] == [b"f"]
+    both = outcome(S, tree(f=make_file(0o644, 5, 2)), tree(f=make_file(0o644, 5, 3)), tree(f="1"))
+    assert [c.path for c in both.conflicts] == [b"f"]
 
 
 def test_a_copy_deletes_nothing_and_believes_size_and_time() -> None:

@@ -20,6 +20,6 @@ def held(root: Path, tmp_path: Path) -> Iterator[HeldRoot]:
     list(holding.scan(1, everywhere=True, directories=()))
     for path in root.rglob("*"):
         if path.is_file():
-            holding.hash(os.fsencode(path.relative_to(root)))
+            list(holding.hash(os.fsencode(path.relative_to(root))))
     yield holding
     holding.close()

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.session.transfers.transfer import CarriedOut
 from kled_sync.tree.entry import make_file
-from kled_sync.wire.messages import FoundEntries
 from tests.kit.endpoints import content, kept_same
 
 
@@ -376,7 +375,7 @@ async def test_a_file_that_goes_before_it_is_read_holds_nothing_up(
     tmp_path: Path, alpha: Path, beta: Path
 ) -> None:
     class Quick(HeldRoot):
-        def hash(self, path: bytes) -> FoundEntries:
+        def hash(self, path: bytes) -> Generator[bool, None, bool]:
             if path == b"a":
                 (alpha / "a").unlink(missing_ok=True)
             return super().hash(path)

@@ -11,8 +11,11 @@ import pytest
 import trio
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.halting import HaltedError
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.halting import DeletionCheck, HaltedError
 from kled_sync.session.roots import KnownRoots
+from kled_sync.tree.entry import make_directory, make_file
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import content, kept_same
 
@@ -67,6 +70,24 @@ async def test_a_deletion_that_takes_long_halts(tmp_path: Path, alpha: Path, bet
                     (beta / "sub" / str(number)).unlink()
                 await sync.flush()
     assert len(content(alpha)) == 313
+
+
+async def test_what_was_accepted_is_not_asked_about_again() -> None:
+    """A look while it is being deleted saw more than the next one."""
+    agreement = Agreement(None)
+    file = make_file(0, 1, 1, bytes(32))
+    agreement.tree.root = make_directory(0)
+    for number in range(300):
+        agreement.tree.put(b"%d" % number, file)
+    check = DeletionCheck(agreement, {})
+    new, gone = (PathChange(SyncSide.BETA, b"n", *e) for e in ((file, None), (None, file)))
+    check.accept()
+    assert check.check([new], is_busy=True)
+    for number in range(200):
+        agreement.tree.remove(b"%d" % number)
+    assert check.check([gone], is_busy=True)
+    assert check.check([gone], is_busy=False)
+    assert check.check([gone], is_busy=False)
 
 
 async def test_what_comes_back_under_other_names_at_once_is_no_deletion(

@@ -46,7 +46,7 @@ def seen(held: HeldRoot, path: bytes) -> TreeEntry | None:
     list(held.scan(1, everywhere=False, directories=(b"",)))
     found = held.memory.get(path)
     if found is not None and found.entry.is_file and not found.entry.is_hashed:
-        held.hash(path)
+        list(held.hash(path))
         found = held.memory.get(path)
     return found.entry if found is not None else None
 

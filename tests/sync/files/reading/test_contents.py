@@ -25,9 +25,28 @@ def test_what_changed_while_it_was_read_is_read_again(
     """A long write(2) sets the times when it begins: they are the same when it has ended."""
     with monkeypatch.context() as patched:
         patched.setattr(reading, "is_same", lambda *_: False)
-        ((_, entry),) = held.hash(b"f")
+        list(held.hash(b"f"))
+        ((_, entry),) = held.known([b"f"])
         assert (entry.kind, entry.tail) == (Kind.PROBLEM, reading.CHANGING.encode())
     assert held.memory.dirty == {b""}
     list(held.scan(2, everywhere=False, directories=()))
-    ((_, entry),) = held.hash(b"f")
+    list(held.hash(b"f"))
+    ((_, entry),) = held.known([b"f"])
     assert entry.is_file
+
+
+def test_what_a_scan_finds_while_a_file_is_read_is_not_forgotten(
+    held: HeldRoot, root: Path
+) -> None:
+    """The scan has told of it, and nothing will tell again."""
+    (root / "f").write_bytes(bytes(40_000_000))
+    list(held.scan(2, everywhere=True, directories=()))
+    reading = held.hash(b"f")
+    next(reading)
+    (root / "other").write_text("another file")
+    (root / "other").replace(root / "f")
+    list(held.scan(3, everywhere=True, directories=()))
+    list(reading)
+    ((_, entry),) = held.known([b"f"])
+    assert entry.size == len("another file")
+    assert held.memory.dirty == set()

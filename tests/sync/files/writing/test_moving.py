@@ -123,7 +123,7 @@ def test_a_move_that_is_undone_can_be_undone(held: HeldRoot, root: Path) -> None
     move(held)
     (root / "m" / "more").write_text("3")
     list(held.scan(2, everywhere=True, directories=()))
-    held.hash(b"m/more")
+    list(held.hash(b"m/more"))
 
     def back(path: bytes) -> set[bytes]:
         return set(

@@ -1,0 +1,41 @@
+"""Large files hold up nothing: neither while they are read, nor while they grow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from kled_sync.decide.modes import SyncSide
+from kled_sync.session.pacing import LARGE_BYTES
+from tests.kit.endpoints import content, kept_same
+
+
+async def test_a_save_comes_over_while_a_large_file_is_read(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, begun = trio.Event(), trio.Event()
+    (alpha / "large").write_bytes(bytes(LARGE_BYTES + 1))  # more than a scan reads
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        side = sync.sides[SyncSide.ALPHA]
+        read = side.hash
+
+        async def read_later(paths: list[bytes]) -> None:
+            if b"large" in paths:
+                begun.set()
+                await gate.wait()
+            await read(paths)
+
+        monkeypatch.setattr(side, "hash", read_later)
+        with (alpha / "large").open("r+b") as file:
+            file.write(b"other")
+        with trio.fail_after(20):
+            await begun.wait()
+            (alpha / "a").write_text("saved")
+            while (beta / "a").read_text() != "saved":
+                await trio.sleep(0.005)
+        gate.set()
+        await sync.flush()
+        assert content(beta) == content(alpha)
