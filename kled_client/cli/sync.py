@@ -388,7 +388,7 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
     sides = found.get("sides", {})
     for side, facts in sides.items():
         missed = f", {facts['missed']} missed by events" if facts["missed"] else ""
-        words = "".join(f": {said}" for said in (facts["words"], facts["overflow"]) if said)
+        words = "".join(f": {said}" for said in (facts["words"], facts.get("overflow")) if said)
         fields[f"{side} sees"] = f"{facts['entries']} entries by {facts['how']}{words}{missed}"
     if linked := max((facts["linked"] for facts in sides.values()), default=0):
         words = "with several names, each of which becomes a file of its own"

@@ -12,6 +12,7 @@ import struct
 from contextlib import suppress
 from typing import Final
 
+from kled_sync.watching.filesystem import nearest_directory
 from kled_sync.watching.kernel import call, handle_in, handle_of, read_waiting
 
 _CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE, _REPORT_DIR_FID, _REPORT_NAME = 0x1, 0x2, 0x10, 0x400, 0x800
@@ -38,8 +39,8 @@ class Fanotify:
         self.descriptor = call("fanotify_init", flags, os.O_RDONLY)
         self._paths: dict[bytes, bytes] = {}
         try:
-            how = _MARK_ADD | _MARK_FILESYSTEM
-            call("fanotify_mark", self.descriptor, how, ctypes.c_uint64(_MASK), -1, root)
+            how, there = _MARK_ADD | _MARK_FILESYSTEM, nearest_directory(root)
+            call("fanotify_mark", self.descriptor, how, ctypes.c_uint64(_MASK), -1, there)
         except OSError:
             os.close(self.descriptor)
             raise

@@ -20,11 +20,16 @@ def remote_words(path: bytes) -> str:
     return ""
 
 
-def filesystem_kind(path: bytes) -> bytes:
-    """As /proc/self/mountinfo names it (proc(5)); empty where there is none."""
+def nearest_directory(path: bytes) -> bytes:
+    """`path`, or of what it is in the nearest that is there."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
-    wanted = os.stat(path).st_dev
+    return path
+
+
+def filesystem_kind(path: bytes) -> bytes:
+    """As /proc/self/mountinfo names it (proc(5)); empty where there is none."""
+    wanted = os.stat(nearest_directory(path)).st_dev
     device = b"%d:%d" % (os.major(wanted), os.minor(wanted))
     try:
         with open("/proc/self/mountinfo", "rb") as file:  # bytes, as paths are

@@ -48,10 +48,11 @@ def test_it_takes_the_place_of_an_instance_too_many(root: Path) -> None:
     def too_many() -> Watcher:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    watcher, how, words = open_watcher(os.fsencode(root), inotify=too_many)
-    assert watcher is not None
-    assert (how, words) == ("fanotify", "")
-    watcher.close()
+    for path in (root, root / "not" / "there" / "yet"):
+        watcher, how, words = open_watcher(os.fsencode(path), inotify=too_many)
+        assert watcher is not None
+        assert (how, words) == ("fanotify", "")
+        watcher.close()
 
 
 class Exhausted(Inotify):
