@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -251,7 +251,15 @@ class Output:
                 text = f"{what}: {message}" if message else what
                 bar.update(task, completed=done, total=total, description=printable(text))
 
-            yield Meter(say=self._say, draw=update)
+            @contextmanager
+            def aside() -> Iterator[None]:
+                bar.stop()
+                try:
+                    yield
+                finally:
+                    bar.start()
+
+            yield Meter(say=self._say, draw=update, aside=aside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +268,8 @@ class Meter:
 
     say: Callable[[str], None]
     draw: Callable[[float, float | None, str | None], None] | None = None
+    # Without the bar, which would be drawn over a question.
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def update(self, done: float, total: float | None, message: str | None = None) -> None:
         """Move to `done` of `total` (None: unknown), in any unit."""

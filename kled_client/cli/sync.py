@@ -16,6 +16,7 @@ from kled_client.cli.names import complete_place
 from kled_client.cli.option_group import option_group
 from kled_client.cli.sync_copy import ATTRIBUTE_OPTIONS, pull, push
 from kled_client.cli.times import local, moment
+from kled_client.output import file_size
 from kled_wire.counting import counted
 from kled_wire.errors import InputError, NotFoundError, ProtocolError
 
@@ -374,7 +375,8 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
                 output.line(f"and {more} {kind} more")
     doing = found.get("doing", "")
     if found.get("in_flight"):
-        doing = f"{doing}, {found['in_flight']} paths under way"
+        left = file_size(found["bytes_total"] - found["bytes_done"])
+        doing = f"{doing}, {counted(found['in_flight'], 'path')} under way, {left} left"
     fields = {
         "name": found["name"],
         "state": f"{found['state']}: {found['reason']}" if found["reason"] else found["state"],

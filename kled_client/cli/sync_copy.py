@@ -154,21 +154,28 @@ async def _copy(
 ) -> int:
     import trio  # while ssh connects
 
+    from kled_client.cli.confirming import confirmed
     from kled_client.sync.copy import check_deletions, copy
     from kled_sync.session.transfers.transfer import SyncMeter
 
     began = trio.current_time()
     dry_run, output = options["dry_run"], invocation.output
-    ask = partial(click.confirm, err=True) if sys.stdin.isatty() and not output.as_json else None
-
-    async def confirm(plan: Plan) -> bool:
-        if options["itemize"] or dry_run:
-            _show(invocation, plan, os.fsencode(wish.source.path))
-        if dry_run:
-            return False
-        return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
 
     with output.transfer("syncing") as bar:
+
+        async def ask(question: str) -> bool:
+            with bar.aside():
+                return await confirmed(question)
+
+        may_ask = ask if sys.stdin.isatty() and not output.as_json else None
+
+        async def confirm(plan: Plan) -> bool:
+            if options["itemize"] or dry_run:
+                _show(invocation, plan, os.fsencode(wish.source.path))
+            if not dry_run:
+                await check_deletions(plan, options["max_delete"], may_ask)
+            return not dry_run
+
         meter = SyncMeter()
         meter.show_by(bar.update)
         result = await copy(wish, invocation.env, invocation.ssh, confirm, meter, processes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kled_client.sync.place import SyncPlace
@@ -15,7 +15,7 @@ from kled_sync.decide.safety import DELETED_PART_MAX, DELETIONS_MAX
 from kled_sync.files.options import Options
 from kled_sync.session.once import Confirm, OneSync, Plan, Result, Wish
 from kled_sync.session.transfers.transfer import SyncMeter
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, KledError
 
 # The options of rsync -a: links as they are, all permissions, times of directories too, and no
 # rules but those given.
@@ -75,15 +75,18 @@ def must_ask(plan: Plan, deletions_max: int | None) -> bool:
     return plan.deletions > max(DELETIONS_MAX, plan.files * DELETED_PART_MAX)
 
 
-def check_deletions(
-    plan: Plan, deletions_max: int | None, ask: Callable[[str], bool] | None
-) -> bool:
-    """Whether to go on. Raises InputError("sync_deletes_many") where nobody can be asked."""
+async def check_deletions(
+    plan: Plan, deletions_max: int | None, ask: Callable[[str], Awaitable[bool]] | None
+) -> None:
+    """Raises InputError("sync_deletes_many") where nobody can be asked, and
+    KledError("not_deleted") where the answer is no.
+    """
     if not must_ask(plan, deletions_max):
-        return True
+        return
     text = f"{plan.deletions} of {plan.files} files in the destination would be deleted"
     if ask is None:
         raise InputError(
             "sync_deletes_many", text, hint=f"--max-delete {plan.deletions} lets it be"
         )
-    return ask(f"{text}. Go on?")
+    if not await ask(f"{text}. Go on?"):
+        raise KledError("not_deleted", "nothing was copied or deleted")

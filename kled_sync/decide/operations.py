@@ -61,6 +61,12 @@ class Operation(NamedTuple):
         """How much it adds to a job."""
         return 1 + len(self.files.names)
 
+    @property
+    def arriving(self) -> int:
+        """How many files and links it makes."""
+        own = self.new is not None and not self.new.is_directory
+        return own + len(self.files.names)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncJob:

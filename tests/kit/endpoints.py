@@ -95,6 +95,7 @@ async def copy_once(
     meanwhile: Callable[[], None] = lambda: None,
     holds: dict[SyncSide, Hold] | None = None,
     contents: bool = True,
+    meter: SyncMeter | None = None,
 ) -> tuple[Result, dict[SyncSide, Peer]]:
     """`kled sync push`, between two folders of this machine; `meanwhile` is called when it is
     known what is to be done. `contents`: of a folder what is in it goes to the target.
@@ -117,7 +118,7 @@ async def copy_once(
         here=here,
     )
     async with two_peers(state, holds) as peers:
-        sync = OneSync(peers[SyncSide.ALPHA], peers[SyncSide.BETA], wish, SyncMeter())
+        sync = OneSync(peers[SyncSide.ALPHA], peers[SyncSide.BETA], wish, meter or SyncMeter())
         result = await sync.run(confirm)
     return result, peers
 

@@ -293,7 +293,7 @@ class SyncTransfer:
         own = (o for o in job.operations if o.path in by_path)
         whole = {o.path for o in own if is_last(o, by_path[o.path])}
         self._release(whole, done)
-        self.meter.files_done += sum(o.weight for o in job.operations if o.new is not None)
+        self.meter.files_done += sum(o.arriving for o in job.operations)
         self.meter.changed()
 
     def _release(self, paths: Iterable[bytes], done: CarriedOut) -> None:

@@ -13,7 +13,7 @@ from kled_sync.decide.reconcile import PathChange
 from kled_sync.decide.target import target_of
 from kled_sync.session.once import Plan
 from kled_sync.tree.entry import make_directory, make_file, make_link
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, KledError
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,22 @@ def test_changes_stand_in_the_order_of_rsyncs() -> None:
     assert names == ["a/", "./", "new", "sub/z", "sub/"]
 
 
-def test_many_deletions_are_asked_about_or_refused() -> None:
+async def test_many_deletions_are_asked_about_or_refused() -> None:
+    async def no(_question: str) -> bool:
+        return False
+
+    async def yes(_question: str) -> bool:
+        return True
+
     plan = Plan(actions=[], skipped=[], deletions=101, files=500)
-    assert not check_deletions(plan, None, lambda _question: False)
-    assert check_deletions(plan, 101, None)
+    with pytest.raises(KledError) as refused:
+        await check_deletions(plan, None, no)
+    assert refused.value.code == "not_deleted"
+    await check_deletions(plan, None, yes)
+    await check_deletions(plan, 101, None)
     with pytest.raises(InputError, match="101 of 500"):
-        check_deletions(plan, None, None)
-    assert check_deletions(Plan(actions=[], skipped=[], deletions=100, files=100), None, None)
+        await check_deletions(plan, None, None)
+    await check_deletions(Plan(actions=[], skipped=[], deletions=100, files=100), None, None)
 
 
 def test_a_program_reads_what_else_changes_in_words() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,38 @@ def test_changes_are_listed_by_the_names_that_rsync_has(
         ["rsync", "-n", "-i", *options, *words], capture_output=True, check=True, text=True
     ).stdout
     assert sorted(done.stdout.decode().splitlines()) == sorted(listed.splitlines())
+
+
+def asked(answer: bytes, *words: str, env: dict[str, str]) -> tuple[int, str]:
+    """The exit code and all that a terminal shows of `kled sync`, which asks one question."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "kled_client", "sync", *words]
+    with subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        said, has_answered = b"", False
+        with suppress(OSError):  # EIO when nobody has the terminal any more
+            while data := os.read(ours, 4096):
+                said += data
+                if b"[y/N]: " in said and not has_answered:
+                    has_answered = True
+                    os.write(ours, answer)
+        process.wait()
+    os.close(ours)
+    return process.returncode, said.decode()
+
+
+def test_a_person_is_asked_before_much_is_deleted(tmp_path: Path) -> None:
+    """And no bar is drawn over the question."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    for root, count in ((source, 1), (target, 150)):
+        root.mkdir()
+        for number in range(count):
+            (root / str(number)).touch()
+    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "xterm"}
+    push = ("push", "--delete", f"{source}/", str(target))
+    code, said = asked(b"n\n", *push, env=env)
+    assert (code, len(list(target.iterdir()))) == (1, 150)
+    assert "files in the destination would be deleted. Go on? [y/N]: n" in said
+    assert "nothing was copied or deleted" in said
+    code, _ = asked(b"y\n", *push, env=env)
+    assert (code, len(list(target.iterdir()))) == (0, 1)

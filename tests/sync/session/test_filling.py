@@ -12,6 +12,7 @@ from kled_sync.decide import operations
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.session.kept import undo
+from kled_sync.session.transfers.transfer import SyncMeter
 from tests.kit.endpoints import content, copy_once, kept_same
 
 NAMES = [f"f{number}" for number in range(40)]
@@ -45,13 +46,15 @@ async def test_modes_times_links_and_counts_are_those_of_single_files(
 ) -> None:
     (source / "new" / "f3").chmod(0o751)
     target = tmp_path / "target"
-    result, _ = await copy_once(tmp_path, source, target)
+    meter = SyncMeter()
+    result, _ = await copy_once(tmp_path, source, target, meter=meter)
     assert content(target) == content(source)
     found = (target / "new" / "f3").stat()
     assert (found.st_mode & 0o7777, found.st_mtime_ns) == (0o751, OLD_NS)
     assert (target / "new").stat().st_mtime_ns == (source / "new").stat().st_mtime_ns
     assert (result.files, result.changes, result.done.failures) == (81, 85, [])
     files = [path for path in source.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert (meter.files_done, meter.files) == (82, 82)  # the link too
     assert result.done.content_bytes == sum(path.stat().st_size for path in files)
 
 
