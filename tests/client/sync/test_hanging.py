@@ -31,7 +31,7 @@ async def test_a_flush_waits_for_a_side_that_is_lost_or_hangs(
     env: Env, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     """One that hangs is ended, and its lock taken."""
-    monkeypatch.setattr(peers, "_SILENT_MAX_S", 0.5)
+    monkeypatch.setattr(peers, "_SILENT_MAX_S", 1.0)
     monkeypatch.setattr(peers, "_LOOK_S", 0.1)
     waiting = trio.Semaphore(0)
     flush = ContinuousSync.flush
@@ -61,7 +61,7 @@ async def test_a_flush_waits_for_a_side_that_is_lost_or_hangs(
 async def test_a_copy_ends_where_an_end_hangs(
     env: Env, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: Callable[[Iterable[int]], int]
 ) -> None:
-    monkeypatch.setattr(peers, "_SILENT_MAX_S", 0.5)
+    monkeypatch.setattr(peers, "_SILENT_MAX_S", 1.0)
     monkeypatch.setattr(peers, "_LOOK_S", 0.1)
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
