@@ -110,9 +110,8 @@ class ContinuousSync:
         self._whole = True
         self._failed = FailedActions()
         self._pacing = Pacing()
-        self._reads = LargeReads(
-            self.sides, self.transfer.in_flight, self._pacing, self._read_to_end
-        )
+        in_flight = self.transfer.in_flight
+        self._reads = LargeReads(self.sides, in_flight, self._pacing, self._read_to_end)
         self._wake = trio.Event()
         self._flushes: list[trio.Event] = []
         self._beside = 0
@@ -286,9 +285,9 @@ class ContinuousSync:
             return False
         return True
 
-    def _let_go_on(self) -> None:
+    def _let_go_on(self, paths: Iterable[bytes]) -> None:
         """Look again at what waited for a part of a transfer that has ended."""
-        free = self._under_way.released()
+        free = self._under_way.released(paths)
         if free:
             self._again |= free
             self._wake.set()
@@ -319,7 +318,7 @@ class ContinuousSync:
     def _read_to_end(self, path: bytes) -> None:
         self._beside -= 1
         self._again.add(split(path)[0])
-        self._let_go_on()
+        self._let_go_on({path})
         self._wake.set()
 
     async def _carry_out(self, actions: list[PathChange], *, urgent: bool) -> None:

@@ -120,8 +120,8 @@ class SyncTransfer:
         self._numbers = count(1)
         # Paths that are under way: what is decided of them meanwhile has to wait.
         self.in_flight: set[bytes] = set()
-        # Called when some of them no longer are.
-        self.released: Callable[[], None] = lambda: None
+        # Called with those that no longer are.
+        self.released: Callable[[set[bytes]], None] = lambda _paths: None
         self._without_base: set[bytes] = set()
         for side, state in sides.items():
             state.peer.pass_on(sides[side.other].peer, self._passed)
@@ -302,7 +302,7 @@ class SyncTransfer:
         done.under_way -= whole
         self.in_flight -= whole
         if whole:
-            self.released()
+            self.released(whole)
 
     def _take_each(
         self,

@@ -10,20 +10,24 @@ from kled_sync.tree.paths import ROOT, split
 
 
 class UnderWay:
-    """Paths of running transfers, and those of changes that wait for them."""
+    """Paths of running transfers, and the changes that wait for them."""
 
     def __init__(self, in_flight: AbstractSet[bytes]) -> None:
         """`in_flight`: the paths of transfers; whoever carries these out changes it."""
         self._in_flight = in_flight
-        self._waiting: set[bytes] = set()
+        # By the path that is waited for: the directories to look at when it has ended.
+        self._waiting: dict[bytes, set[bytes]] = {}
 
     def covers(self, path: bytes) -> bool:
         """Whether `path`, or a directory that it is in, is under way."""
+        return self._above(path) is not None
+
+    def _above(self, path: bytes) -> bytes | None:
         while path not in self._in_flight:
             if path == ROOT:
-                return False
+                return None
             path = split(path)[0]
-        return True
+        return path
 
     def ready(self, actions: list[PathChange]) -> list[PathChange]:
         """Those of `actions` that need not wait; the others are remembered.
@@ -33,27 +37,26 @@ class UnderWay:
         """
         if not self._in_flight:
             return actions
-        above: set[bytes] | None = None
+        below: dict[bytes, bytes] | None = None
         ready = []
         for action in actions:
-            waits = self.covers(action.path)
-            if not waits and _removes_directory(action):
-                above = _directories_of(self._in_flight) if above is None else above
-                waits = action.path in above
-            if waits:
-                self._waiting.add(action.path)
-            else:
+            blocker = self._above(action.path)
+            if blocker is None and _removes_directory(action):
+                below = _by_directory(self._in_flight) if below is None else below
+                blocker = below.get(action.path)
+            if blocker is None:
                 ready.append(action)
+            else:
+                self._waiting.setdefault(blocker, set()).add(split(action.path)[0])
         return ready
 
-    def released(self) -> set[bytes]:
-        """The directories of changes that waited and may go on; each is returned once.
-
-        A removal of a directory goes on with what is in it, which is looked at together.
-        """
-        free = {path for path in self._waiting if not self.covers(path)}
-        self._waiting -= free
-        return {split(path)[0] for path in free}
+    def released(self, paths: Iterable[bytes]) -> set[bytes]:
+        """The directories of changes that waited for one of `paths`; each is returned once."""
+        found: set[bytes] = set()
+        if self._waiting:
+            for path in paths:
+                found |= self._waiting.pop(path, set())
+        return found
 
 
 def _removes_directory(action: PathChange) -> bool:
@@ -61,14 +64,14 @@ def _removes_directory(action: PathChange) -> bool:
     return old is not None and old.is_directory and (new is None or not new.is_directory)
 
 
-def _directories_of(paths: Iterable[bytes]) -> set[bytes]:
-    """All directories above `paths`."""
-    found: set[bytes] = set()
+def _by_directory(paths: Iterable[bytes]) -> dict[bytes, bytes]:
+    """All directories above `paths`, each with one of these below it."""
+    found: dict[bytes, bytes] = {}
     for path in paths:
         above = path
         while above != ROOT:
             above = split(above)[0]
             if above in found:
                 break
-            found.add(above)
+            found[above] = path
     return found

@@ -42,15 +42,14 @@ def test_a_directory_waits_for_what_is_in_it_to_go_or_to_make_way() -> None:
 
 
 def test_what_waited_goes_on_once_when_that_has_ended() -> None:
-    in_flight = {b"d/f", b"g"}
-    under_way = UnderWay(in_flight)
-    under_way.ready([gone(b"d/f"), gone(b"g")])
-    assert under_way.released() == set()
-    in_flight.discard(b"d/f")
-    assert under_way.released() == {b"d"}
-    assert under_way.released() == set()
-    in_flight.clear()
-    assert under_way.released() == {b""}
+    under_way = UnderWay({b"d/f", b"g", b"e/x/y"})
+    actions = [gone(b"d/f"), gone(b"g"), gone(b"g/below"), gone(b"e", DIRECTORY)]
+    assert under_way.ready(actions) == []
+    assert under_way.released({b"other"}) == set()
+    assert under_way.released({b"d/f"}) == {b"d"}
+    assert under_way.released({b"d/f"}) == set()
+    assert under_way.released({b"g"}) == {b"", b"g"}
+    assert under_way.released({b"e/x/y"}) == {b""}
 
 
 async def test_a_directory_goes_when_the_transfer_of_a_file_in_it_has_ended(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ async def test_a_directory_goes_when_the_transfer_of_a_file_in_it_has_ended(tmp_
                 await trio.sleep(0.005)
         assert sync.health.problems == {}
         sync.transfer.in_flight.discard(b"d/f")
-        sync.transfer.released()
+        sync.transfer.released({b"d/f"})
         with trio.fail_after(20):
             while (beta / "d").exists():
                 await trio.sleep(0.005)
