@@ -277,13 +277,11 @@ class ContinuousSync:
         """Not what failed and has not changed since, nor what is written to all the time."""
         if action.path == ROOT and action.new is None:
             return False  # what was in it goes, where that is accepted
-        if self._pacing.waits(action.path, action.new, trio.current_time()):
-            return False
         why = self._failed.why(action)
         if why is not None:
             self.health.lack(action.path, why)
             return False
-        return True
+        return not self._pacing.waits(action.path, action.new, trio.current_time())
 
     def _let_go_on(self, paths: Iterable[bytes]) -> None:
         """Look again at what waited for a part of a transfer that has ended."""

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from kled_sync.endpoint.placing_job import PlacingJob
 from kled_sync.files.writing.placing import Placer
+from kled_sync.session.pacing import LARGE_BYTES
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import kept_same
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -44,6 +48,28 @@ async def test_what_failed_says_why_and_is_tried_again_when_somebody_waits(
         await sync.flush()
         assert (beta / "a").read_text() == "new"
         assert (sync.health.problems, sync.health.lacking) == ({}, set())
+
+
+async def test_a_flush_says_that_a_large_file_has_no_room(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that otherwise would not be tried again so soon."""
+    (alpha / "large").write_bytes(bytes(LARGE_BYTES))
+
+    def missing(job: PlacingJob) -> int:
+        return MIB * any(operation.path == b"large" for operation in job._operations)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PlacingJob, "missing_bytes", missing)
+        async with kept_same(tmp_path, alpha, beta) as sync:
+            for _ in range(2):
+                await sync.flush()
+                assert sync.health.problems == {b"large": "the disk lacks 2 MiB"}
+                assert sync.health.lacking == {b"large"}
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert (sync.health.problems, sync.health.lacking) == ({}, set())
+    assert (beta / "large").stat().st_size == LARGE_BYTES
 
 
 @pytest.mark.parametrize(("one", "other"), [("link", "alpha/sub"), ("link/sub", "alpha")])
