@@ -108,9 +108,11 @@ class Placer:
         mask = self._options.mode_mask
         if mask != EXECUTABLE:
             return wanted & mask & (_OWN if self._options.withhold else _ALL)
+        # What is its owner's alone there does not become everybody's here.
+        made = (_ALL if wanted & _ALL & ~_OWN else _OWN) & ~self.umask
         if directory:
-            return _ALL & ~self.umask
-        base = present if present is not None else 0o666 & ~self.umask
+            return made
+        base = present if present is not None else 0o666 & made
         # Users who may read the file may execute it.
         runs = (base & 0o444) >> 2
         return base & ~0o111 | (runs if wanted & EXECUTABLE else 0)

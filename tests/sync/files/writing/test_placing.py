@@ -158,6 +158,11 @@ def test_a_program_stays_one_and_gets_no_more_than_that(held: HeldRoot, root: Pa
     assert placer.mode_for(0o644, 0o600) == 0o600
     assert placer.mode_for(0o755, 0o600) == 0o700
     assert placer.mode_for(0o644, 0o755) == 0o644
+    # A secret stays one.
+    assert placer.mode_for(0o600, None) == 0o600
+    assert placer.mode_for(0o4700, None) == 0o700
+    assert placer.mode_for(0o700, None, directory=True) == 0o700
+    assert placer.mode_for(0o600, 0o644) == 0o644
 
 
 def test_what_is_kept_is_ours_alone_and_has_an_end(
