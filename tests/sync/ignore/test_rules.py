@@ -78,6 +78,41 @@ def test_lines_mean_what_they_mean_to_git(
     assert {path for path in paths if we_ignore(rules, path)} == git_ignores(root, paths)
 
 
+# Below a name that a rule left out git reads no rules, as a scan does not.
+PLACES = (b"", b"a", b"a/a", b"a/b", b"b")
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.lists(st.lists(LINE, max_size=3), min_size=len(PLACES), max_size=len(PLACES)))
+@example([[b"*"], [b"!a"], [], [b"!*"], []])
+@example([[b"a/*", b"!a/b"], [b"b", b"!/b"], [], [b"abc", b"!abc"], [b"/a"]])
+def test_rules_of_directories_mean_what_they_mean_to_git(
+    tree: tuple[Path, list[bytes]], lines: list[list[bytes]]
+) -> None:
+    root, paths = tree
+    rules = {}
+    try:
+        for place, own in zip(PLACES, lines, strict=True):
+            text = b"\n".join(own)
+            (root / os.fsdecode(place) / ".gitignore").write_bytes(text)
+            rules[place] = Rules(text, place)
+
+        def ignores(path: bytes) -> bool:
+            parts = path.split(b"/")
+            stack = [rules[b""]]
+            for depth in range(1, len(parts) + 1):
+                here = b"/".join(parts[:depth])
+                if is_ignored(stack, here, parts[depth - 1], is_directory=depth < len(parts)):
+                    return True
+                stack += [rules[here]] if here in rules else []
+            return False
+
+        assert {path for path in paths if ignores(path)} == git_ignores(root, paths)
+    finally:
+        for place in PLACES[1:]:
+            (root / os.fsdecode(place) / ".gitignore").unlink(missing_ok=True)
+
+
 def test_a_rule_deeper_down_is_stronger() -> None:
     stack = [Rules(b"*.log\n"), Rules(b"!keep.log\n", b"sub")]
     assert is_ignored(stack, b"sub/x.log", b"x.log", is_directory=False)

@@ -223,9 +223,11 @@ async def test_git_s_programs_are_not_brought_to_this_machine(tmp_path: Path, so
     assert not {".git/hooks", ".git/config", "sub/.git"} & set(found)
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
 async def test_a_transfer_that_was_cut_off_goes_on_where_it_was(
-    tmp_path: Path, source: Path
+    tmp_path: Path, source: Path, is_damaged: bool
 ) -> None:
+    """Unless what is staged is no longer what came."""
     size = 24 * 1024 * 1024
     (source / "big").write_bytes(os.urandom(size))
     staged = tmp_path / ".kled-sync"
@@ -236,10 +238,16 @@ async def test_a_transfer_that_was_cut_off_goes_on_where_it_was(
                 await trio.sleep(0.001)
             scope.cancel()
     assert not (tmp_path / "target" / "big").exists()
-    had = max(p.stat().st_size for p in staged.rglob("part-*"))
+    part = max(staged.rglob("part-*"), key=lambda path: path.stat().st_size)
+    had = part.stat().st_size
+    if is_damaged:
+        with part.open("r+b") as file:
+            file.seek(had // 2)
+            file.write(b"damaged")
     _, peers = await copy_once(tmp_path, source, tmp_path / "target")
     assert content(tmp_path / "target") == content(source)
-    assert peers[SyncSide.BETA].sent_bytes < size - had + 2 * 1024 * 1024
+    sent = peers[SyncSide.BETA].sent_bytes
+    assert sent > size if is_damaged else sent < size - had + 2 * 1024 * 1024
     assert not list(staged.rglob("part-*"))
 
 
