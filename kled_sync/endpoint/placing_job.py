@@ -24,7 +24,7 @@ from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.refusal import Refusal
 from kled_sync.files.writing.staging import StagedFile, Staging
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
-from kled_sync.tree.paths import ROOT, check_path, is_below, join
+from kled_sync.tree.paths import ROOT, check_path, is_below, join, split
 from kled_sync.tree.tree import is_or_is_below
 from kled_sync.wire.filled import FILES_MAX, NO_FILES, filled, parse_files
 from kled_sync.wire.job_stream import JobDecompressor
@@ -266,7 +266,8 @@ class PlacingJob:
             o.source for _, o, _, _ in ready if o.do is Do.MOVE
         }
         paths |= {join(o.path, o.files.names[0]) for _, o in filled(self._operations)}
-        for path in paths:
+        # One of each directory; the root has a name in the one it is in.
+        for path in {split(path)[0] if path else None: path for path in paths}.values():
             with suppress(OSError):
                 descriptor, _ = self._context.root.locate(path)
                 os.fsync(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.files.writing import filling, staging
 from kled_sync.files.writing.large_arrival import LargeArrival
@@ -97,6 +99,29 @@ async def test_a_path_that_is_longer_than_a_call_takes(
                         os.unlink(below, dir_fd=directory)
         await sync.flush()
         assert not sync.health.all_conflicts()
+
+
+async def test_another_filesystem_in_a_folder_is_named_and_left(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        mount = ["mount", "-t", "tmpfs", "none", str(alpha / "sub")]
+        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("needs to mount a filesystem")
+        try:
+            (alpha / "sub" / "elsewhere").write_text("x")
+            (alpha / "a").write_text("saved")
+            await sync.sides[SyncSide.ALPHA].scan(everywhere=True)
+            await sync.flush()
+            assert sync.health.problems == {b"sub": "another filesystem is mounted there"}
+            assert (beta / "a").read_text() == "saved"
+            assert (beta / "sub" / "b").read_text() == "2"
+        finally:
+            subprocess.run(["umount", str(alpha / "sub")], check=True)
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert (sync.health.problems, content(beta)) == ({}, content(alpha))
 
 
 async def test_more_open_files_than_select_can_wait_for(tmp_path: Path, source: Path) -> None:
