@@ -56,10 +56,13 @@ class Deciding:
             else:
                 break
         worth = {side.other: self._worth_reading(side, outcome) for side in SyncSide}
-        if not any(worth.values()):
-            return outcome
-        await self._read(worth)
-        return self._reconciled(directories, whole, paths_max)
+        at_once = {side: self._to_read(side, paths) for side, paths in worth.items()}
+        if any(at_once.values()):
+            await self._read(at_once)
+            outcome = self._reconciled(directories, whole, paths_max)
+        for side, paths in worth.items():
+            outcome.unread[side] += set(paths).difference(at_once[side])
+        return outcome
 
     def _reconciled(
         self, directories: Iterable[bytes] | None, whole: Iterable[bytes], paths_max: int | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,22 @@ from kled_sync.session.pacing import LARGE_BYTES
 from tests.kit.endpoints import content, kept_same
 
 
+def write(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"other")
+
+
+def copy(path: Path) -> None:
+    shutil.copyfile(path, path.with_name("large too"))
+
+
+@pytest.mark.parametrize("change", [write, copy])
 async def test_a_save_comes_over_while_a_large_file_is_read(
-    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    alpha: Path,
+    beta: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
 ) -> None:
     gate, begun = trio.Event(), trio.Event()
     (alpha / "large").write_bytes(bytes(LARGE_BYTES + 1))  # more than a scan reads
@@ -23,14 +39,13 @@ async def test_a_save_comes_over_while_a_large_file_is_read(
         read = side.hash
 
         async def read_later(paths: list[bytes]) -> None:
-            if b"large" in paths:
+            if any(b"large" in path for path in paths):
                 begun.set()
                 await gate.wait()
             await read(paths)
 
         monkeypatch.setattr(side, "hash", read_later)
-        with (alpha / "large").open("r+b") as file:
-            file.write(b"other")
+        change(alpha / "large")
         with trio.fail_after(20):
             await begun.wait()
             (alpha / "a").write_text("saved")
