@@ -20,6 +20,7 @@ from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.files.options import Options
+from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.attributes.standing import StandingAttributes
 from kled_sync.session.crash import learn_intended
@@ -302,16 +303,11 @@ class ContinuousSync:
         self._nursery.start_soon(self._carry_out_beside, actions)
 
     async def _carry_out_beside(self, actions: list[PathChange]) -> None:
-        began = trio.current_time()
         try:
             await self._carry_out(actions, urgent=False)
         finally:
             self._beside -= 1
             self._wake.set()
-        now = trio.current_time()
-        for action in actions:
-            if action.new is not None and action.new.size >= LARGE_BYTES:
-                self._pacing.passed(action.path, began, now)
 
     def _read_to_end(self, path: bytes) -> None:
         self._beside -= 1
@@ -321,7 +317,11 @@ class ContinuousSync:
 
     async def _carry_out(self, actions: list[PathChange], *, urgent: bool) -> None:
         self._attributes.bring(actions)
+        began = trio.current_time()
         done = await self.transfer.carry_out(actions, urgent=urgent)
+        least = 0 if urgent else CHUNKED_BYTES
+        files = [a.path for a in actions if a.new is not None and a.new.size >= least]
+        self._pacing.passed(files, began, trio.current_time())
         self._took(done)
 
     def _took(self, done: CarriedOut) -> None:

@@ -1,12 +1,14 @@
-"""How long a large file that is written to all the time is left alone. No I/O.
+"""How long a file that is written to all the time is left alone. No I/O.
 
-A download of 5 GB is read as a whole for each version of it that is brought over, and the other
-side writes it as a whole. So it is not brought over again before as long has passed as is nine
-times what that took, unless it has stayed as it is for a second.
+A log or a database that a program writes to is another version a hundred times a second, and a
+download of 5 GB is read as a whole for each version of it that is brought over. So a file is not
+brought over again before as long has passed as is five times what that took, unless it has stayed
+as it is for a second: no more than a sixth of the time goes on it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -14,10 +16,10 @@ from typing import Final
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import split
 
-# Reading a smaller one takes no longer than a few looks.
+# What is read beside all else: reading a smaller one takes no longer than a few looks.
 LARGE_BYTES: Final = 16 * 1024 * 1024
 _STILL_S: Final = 1.0
-_PAUSE_FACTOR: Final = 9.0
+_PAUSE_FACTOR: Final = 5.0
 _PAUSE_MAX_S: Final = 60.0
 
 
@@ -42,21 +44,21 @@ class Pacing:
         self._waiting: dict[bytes, float] = {}
         self._forgot_at = -inf
 
-    def passed(self, path: bytes, began: float, now: float, found: TreeEntry | None = None) -> None:
-        """It was copied, or only read: then it is `found`, which does not wait."""
+    def passed(
+        self, paths: Iterable[bytes], began: float, now: float, found: TreeEntry | None = None
+    ) -> None:
+        """They were copied, or one was only read: then it is `found`, which does not wait."""
+        for old in [path for path, done in self._passes.items() if done.until <= now]:
+            del self._passes[old]
         if began < self._forgot_at:
             return  # what was saved after it began is waited for
-        for old in [p for p, done in self._passes.items() if done.until <= now]:
-            del self._passes[old]
-        pause_s = min(_PAUSE_MAX_S, _PAUSE_FACTOR * (now - began))
-        self._passes[path] = _Pass(now + pause_s, now, found)
+        until = now + min(_PAUSE_MAX_S, _PAUSE_FACTOR * (now - began))
+        self._passes |= {path: _Pass(until, now, found) for path in paths}
 
     def waits(self, path: bytes, entry: TreeEntry | None, now: float) -> bool:
         """Whether `path`, which is `entry` now, is left alone."""
         done = self._passes.get(path)
-        if done is None or entry is None or not entry.is_file or entry.size < LARGE_BYTES:
-            return False
-        if entry == done.found:
+        if done is None or entry is None or not entry.is_file or entry == done.found:
             return False
         if done.seen != entry:
             done.seen, done.since = entry, now

@@ -50,7 +50,7 @@ class LargeReads:
                 began = trio.current_time()
                 await self._sides[side].hash([path])
                 now = trio.current_time()
-            self._pacing.passed(path, began, now, self._sides[side].tree.get(path))
+            self._pacing.passed([path], began, now, self._sides[side].tree.get(path))
         finally:
             self._in_flight.discard(path)
             self._ended(path)
