@@ -26,8 +26,9 @@ async def history(side: SideState, path: bytes) -> list[dict[str, Any]]:
 
 
 async def _versions(side: SideState, path: bytes) -> messages.Rows:
-    answer = await side.peer.ask(lambda number: messages.AskKept(request=number, path=path))
-    assert isinstance(answer, messages.Kept)
+    answer = await side.peer.ask(
+        lambda number: messages.AskKept(request=number, path=path), messages.Kept
+    )
     return answer.versions
 
 
@@ -202,9 +203,9 @@ async def undo(
                 purge=purge,
                 spared=messages.PathList(spared),
                 until_s=until_s + side.ahead_s if until_s else 0.0,
-            )
+            ),
+            messages.Undone,
         )
     except NotFoundError:
         return []
-    assert isinstance(answer, messages.Undone)
     return list(answer.paths)

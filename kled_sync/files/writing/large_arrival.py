@@ -22,6 +22,8 @@ _OLD: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 PRIVATE: Final = 0o600
 _PARTIAL: Final = b"part-"
 _COPY_BYTES: Final = 1024 * 1024
+# The system takes no other offset (off_t); no file is so large.
+_OFFSET_MAX: Final = 2**63 - 1
 _ZEROS: Final = bytes(_COPY_BYTES)
 
 
@@ -110,7 +112,7 @@ class LargeArrival:
         Raises ProtocolError("sync_record_refused").
         """
         self.open()
-        if self.base is None or length > _COPY_BYTES:
+        if self.base is None or length > _COPY_BYTES or offset > _OFFSET_MAX:
             raise ProtocolError("sync_record_refused", "a copy of a version that is not here")
         if not self._copied:
             self._copied = memoryview(bytearray(_COPY_BYTES))
@@ -126,7 +128,12 @@ class LargeArrival:
         return True
 
     def rewind(self, offset: int) -> None:
-        """Go on behind the first `offset` bytes, which the sender knows to be right."""
+        """Go on behind the first `offset` bytes, which the sender knows to be right.
+
+        Raises ProtocolError("sync_record_refused").
+        """
+        if offset > _OFFSET_MAX:
+            raise ProtocolError("sync_record_refused", "a file that goes on where none can")
         self._chunks = ChunkList()
         if not offset:
             descriptor = self.open()

@@ -39,8 +39,11 @@ async def ask_attributes(
     while len(found) < len(paths):
         some = messages.PathList(paths[len(found) : len(found) + AT_ONCE])
         make = partial(messages.AskAttributes, paths=some, xattrs=xattrs)
-        answer = await state.peer.ask(lambda number, make=make: make(request=number))  # type: ignore[misc]
-        if not isinstance(answer, messages.AttributesFound) or not answer.rows:
+        answer = await state.peer.ask(
+            lambda number, make=make: make(request=number),  # type: ignore[misc]
+            messages.AttributesFound,
+        )
+        if not answer.rows:
             raise _another()
         told = [parse_attributes(row) for row in answer.rows]
         if [attributes.path for attributes in told] != list(some[: len(told)]):
@@ -69,10 +72,11 @@ async def set_attributes(state: SideState, changes: Iterable[AttributesToSet]) -
     failed: dict[bytes, str] = {}
     for rows in _requests(changes):
         make = partial(messages.SetAttributes, rows=messages.Rows(rows))
-        answer = await state.peer.ask(lambda number, make=make: make(request=number))  # type: ignore[misc]
+        answer = await state.peer.ask(
+            lambda number, make=make: make(request=number),  # type: ignore[misc]
+            messages.AttributesSet,
+        )
         asked = {row[0] for row in rows}
-        if not isinstance(answer, messages.AttributesSet):
-            raise _another()
         for row in answer.failed:
             match row:
                 case (bytes(path), str(words)) if path in asked:

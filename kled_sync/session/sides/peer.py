@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -21,7 +21,7 @@ from kled_sync.wire.blocks import (
     pack_message,
 )
 from kled_sync.wire.codec import decode_message, encode_message
-from kled_wire.errors import KledError, UnavailableError, from_status
+from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
 
 # A process that is stopped says nothing at all: one that works on for long says so every 5 s.
@@ -32,6 +32,7 @@ _GREETED_MAX_S: Final = 300.0
 # before a job is durable (syncfs) is one call, and takes minutes.
 _STILL_MAX_S: Final = 600
 _LOOK_S: Final = 5.0
+_Answer = TypeVar("_Answer", bound=messages.Message)
 
 
 class PeerListener(Protocol):
@@ -184,8 +185,11 @@ class Peer:
     def _is_awaited(self) -> bool:
         return bool(self._pending) or (self.listener is not None and self.listener.is_awaited)
 
-    async def ask(self, make: Callable[[int], messages.Message]) -> messages.Message:
-        """The answer to the request that `make` makes with a number. Raises KledError."""
+    async def ask(self, make: Callable[[int], messages.Message], kind: type[_Answer]) -> _Answer:
+        """The answer, of the type `kind`, to the request that `make` makes with a number.
+
+        Raises KledError; ProtocolError("sync_message_refused") where it is of another type.
+        """
         if not self._pending:
             self._heard_at = trio.current_time()
         number = next(self._requests)
@@ -201,6 +205,9 @@ class Peer:
             raise self._broken
         if isinstance(answers[0], messages.RequestRefused):
             raise _error(answers[0])
+        if not isinstance(answers[0], kind):
+            what = f"{type(answers[0]).__name__} in place of {kind.__name__}"
+            raise ProtocolError("sync_message_refused", f"the {self.name} side answered {what}")
         return answers[0]
 
     async def send(self, message: messages.Message) -> None:

@@ -120,9 +120,9 @@ class SideState:
         """Raises KledError."""
         plain = replace(options, tells_alive=True).plain()
         answer = await self.peer.ask(
-            lambda number: messages.OpenRoot(request=number, root=path, options=plain)
+            lambda number: messages.OpenRoot(request=number, root=path, options=plain),
+            messages.RootOpened,
         )
-        assert isinstance(answer, messages.RootOpened)
         self.root, self.facts = answer.root, answer.facts
         self.ahead_s = _ahead_s(answer.facts)
         for row in answer.partial:
@@ -135,25 +135,25 @@ class SideState:
         self.dirty = trio.Event()
         paths = messages.PathList(sorted(directories))
         answer = await self.peer.ask(
-            lambda number: messages.Scan(request=number, everywhere=everywhere, directories=paths)
+            lambda number: messages.Scan(request=number, everywhere=everywhere, directories=paths),
+            messages.Scanned,
         )
-        assert isinstance(answer, messages.Scanned)
         self.entries, self.linked = answer.entries, answer.linked
         self.missed += answer.missed
 
     async def watch(self) -> None:
         """Let `dirty` be set from now on when something changes. Raises KledError."""
-        answer = await self.peer.ask(lambda number: messages.Watch(request=number))
-        assert isinstance(answer, messages.Watching)
-        self.watching = answer
+        self.watching = await self.peer.ask(
+            lambda number: messages.Watch(request=number), messages.Watching
+        )
 
     async def hash(self, paths: list[bytes]) -> None:
         """Let the endpoint read these files. Raises KledError."""
         for asked in map(messages.PathList, _portions(paths)):
             answer = await self.peer.ask(
-                lambda number, asked=asked: messages.Hash(request=number, paths=asked)  # type: ignore[misc]
+                lambda number, asked=asked: messages.Hash(request=number, paths=asked),  # type: ignore[misc]
+                messages.Hashed,
             )
-            assert isinstance(answer, messages.Hashed)
             found = dict(answer.found)
             for path in asked:
                 # What is not told of has gone: it is left alone until the next look says so.

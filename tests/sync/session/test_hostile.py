@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import cbor2
@@ -13,6 +14,8 @@ from blake3 import blake3
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do
 from kled_sync.files.options import Options
+from kled_sync.session.attributes.requests import ask_attributes
+from kled_sync.session.kept import history, undo
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.side import SideState
 from kled_sync.tree.entry import make_directory, make_file
@@ -119,6 +122,16 @@ async def test_contents_that_nobody_asked_for_end_the_session(tmp_path: Path) ->
     assert (error.code, "item 5" in error.message) == ("sync_record_refused", True)
 
 
+@pytest.mark.parametrize("offset", [2**63, 2**64 - 1])
+async def test_a_file_that_goes_on_where_none_can_ends_the_session(
+    tmp_path: Path, offset: int
+) -> None:
+    record = contents.encode_record(contents.RESUME, 0, offset.to_bytes(8, "big"))
+    data = blocks.Packer().pack(blocks.DATA, 1, record).encoded()
+    error = await said_by_endpoint(tmp_path, place(b"x"), data)
+    assert error.code == "sync_record_refused", error
+
+
 async def test_damaged_contents_are_found(tmp_path: Path) -> None:
     pipes = Pipes()
     env = {"XDG_STATE_HOME": str(tmp_path / "state")}
@@ -181,6 +194,45 @@ async def test_a_far_end_that_lies_is_left(data: bytes) -> None:
     with pytest.raises(KledError) as caught:
         await peer.run()
     assert caught.value.code != "sync_connection_lost"
+
+
+class Answering(Said):
+    """Says it once it is asked, and nothing more."""
+
+    def __init__(self, *data: bytes) -> None:
+        super().__init__(*data)
+        self._asked = trio.Event()
+
+    async def receive_into(self, space: memoryview) -> int:
+        await self._asked.wait()
+        return await super().receive_into(space) or await trio.sleep_forever()
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        await super().send_all(data)
+        self._asked.set()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda side: side.open(b"root", Options()),
+        lambda side: side.scan(everywhere=True),
+        lambda side: side.watch(),
+        lambda side: side.hash([b"a"]),
+        lambda side: history(side, b"a"),
+        lambda side: undo(side, b"a", since_s=0.0),
+        lambda side: ask_attributes(side, [b"a"], xattrs=False),
+    ],
+)
+async def test_an_answer_to_another_question_is_refused(
+    ask: Callable[[SideState], Awaitable[object]],
+) -> None:
+    answer = message([messages.TYPES.index(messages.AttributesSet), 1, []])
+    peer = Peer("far", Answering(answer))
+    with pytest.RaisesGroup(pytest.RaisesExc(ProtocolError, match="AttributesSet in place of")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.run)
+            await ask(SideState(peer, Tree()))
 
 
 async def test_a_far_end_that_only_ends_is_named() -> None:

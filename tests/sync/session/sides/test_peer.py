@@ -12,7 +12,7 @@ from kled_sync.session.sides import peer as peers
 from kled_sync.session.sides.peer import Peer
 from kled_sync.wire.blocks import DATA, MAGIC, Packer, pack_message
 from kled_sync.wire.codec import encode_message
-from kled_sync.wire.messages import Alive, PathList, Scan
+from kled_sync.wire.messages import Alive, PathList, Scan, Scanned
 from kled_wire.errors import UnavailableError
 
 
@@ -37,7 +37,7 @@ async def test_a_peer_is_silent_while_it_is_asked_and_nothing_comes(
     assert peer.silent_s() == 0
     async with trio.open_nursery() as nursery:
         for expected in (0, 7, 14):  # another question makes it no younger
-            nursery.start_soon(peer.ask, scan)
+            nursery.start_soon(peer.ask, scan, Scanned)
             await trio.testing.wait_all_tasks_blocked()
             assert peer.silent_s() == expected
             mock_clock.jump(7)
@@ -79,7 +79,7 @@ async def test_a_peer_that_hangs_is_given_up(
         async with trio.open_nursery() as nursery:
             for task in (peer.run, peer.watch):
                 nursery.start_soon(task)
-            await peer.ask(scan)
+            await peer.ask(scan, Scanned)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_one_that_works_or_cannot_tell_is_not(
         for task in (peer.run, peer.watch):
             nursery.start_soon(task)
         if is_asked:
-            nursery.start_soon(peer.ask, scan)
+            nursery.start_soon(peer.ask, scan, Scanned)
         await trio.sleep(900)
         nursery.cancel_scope.cancel()
 
@@ -121,6 +121,6 @@ async def test_a_peer_whose_bytes_wait_for_another_does_not_hang(
     async with trio.open_nursery() as nursery:
         for task in (peer.run, peer.watch):
             nursery.start_soon(task)
-        nursery.start_soon(peer.ask, scan)
+        nursery.start_soon(peer.ask, scan, Scanned)
         await trio.sleep(900)
         nursery.cancel_scope.cancel()
