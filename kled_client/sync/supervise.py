@@ -23,7 +23,7 @@ from kled_client.sync.sessions import SyncSession, state_unusable
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.continuous import ContinuousSync, SyncWish
-from kled_sync.session.halting import HaltedError
+from kled_sync.session.halting import Asks, HaltedError
 from kled_sync.session.sides.side import Sides, SideState
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
@@ -41,6 +41,8 @@ _LOST: Final = ("sync_connection_lost", "sync_not_running")
 _ENDED: Final = ("halted", "paused")
 # The errors of a side that is there, and of which people have to mend something.
 _UNUSABLE: Final = ("sync_staging_unusable", "sync_state_unusable")
+# The file with what a halted sync asks about: that alone is accepted.
+_HALTED: Final = "halted"
 _RECENT: Final = 200
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 _SHOWN_MAX: Final = 200
@@ -79,7 +81,7 @@ class Supervisor:
         self.total = 0
         self.changed = trio.Event()
         self._directory, self._env, self._connect = directory, env, connect
-        self._accept = accept
+        self._accept = self._asked() if accept else None
         self.sync: ContinuousSync | None = None
         # Why it has halted, or waits.
         self.error: KledError | None = None
@@ -99,7 +101,9 @@ class Supervisor:
             finally:
                 self.sync = None
             self.error = error
-            if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
+            if isinstance(error, HaltedError):
+                (self._directory / _HALTED).write_text(error.asks, "ascii")
+            if not isinstance(error, UnavailableError):
                 self._set("halted", error)
                 return
             if trio.current_time() - began > _GOOD_S:
@@ -127,7 +131,8 @@ class Supervisor:
             )
             async with trio.open_nursery() as nursery:
                 await nursery.start(sync.run)
-                self._accept = False
+                self._accept = None
+                (self._directory / _HALTED).unlink(missing_ok=True)
                 self.sync, self.error = sync, None
                 self.state = SyncState(phase="running")
                 self.tell()
@@ -171,6 +176,12 @@ class Supervisor:
 
     def _found(self, sides: Sides) -> None:
         self._check(self.session, {side: state.root for side, state in sides.items()})
+
+    def _asked(self) -> Asks | None:
+        """What the sync has halted for, perhaps in an earlier process."""
+        with suppress(FileNotFoundError, ValueError):
+            return Asks((self._directory / _HALTED).read_text("ascii"))
+        return None
 
     def _identity(self) -> str:
         """The same after each restart, and nobody else's."""

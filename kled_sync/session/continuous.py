@@ -27,6 +27,7 @@ from kled_sync.session.crash import learn_intended
 from kled_sync.session.deciding import PATHS_MAX, Deciding, is_outdated
 from kled_sync.session.halting import (
     DOUBT_PAUSE_S,
+    Asks,
     DeletionCheck,
     check_roots_apart,
     check_roots_there,
@@ -82,7 +83,7 @@ class ContinuousSync:
         *,
         log: Log = lambda _actions: None,
         found: Callable[[Sides], None] = lambda _sides: None,
-        accept: bool = False,
+        accept: Asks | None = None,
     ) -> None:
         self._wish = wish
         self.agreement = Agreement(directory)
@@ -152,7 +153,7 @@ class ContinuousSync:
             check_roots_apart(self.sides)
         if not self._accept:
             check_roots_there(self.sides, self.agreement, wish.mode)
-        self._roots.check_filesystems(self.sides, accept=self._accept)
+        self._roots.check_filesystems(self.sides, self._accept)
 
     async def _go_on(self) -> None:
         everywhere = True
@@ -208,7 +209,7 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
-        self._roots.check(self.sides, self.agreement.tree, accept=self._accept)
+        self._roots.check(self.sides, self.agreement.tree, self._accept)
         await learn_intended(self.agreement, self.sides)
         directories = await self._bring_renamed(self._directories())
         later: set[bytes] = set()
@@ -226,15 +227,15 @@ class ContinuousSync:
         self._later |= outcome.later
         ready = self._under_way.ready(outcome.actions)
         actions = [action for action in ready if self._may_do(action)]
-        if self._accept:
-            self._deletions.accept()
-        elif not self._deletions.check(actions, is_busy=bool(self.transfer.in_flight)):
+        is_busy = bool(self.transfer.in_flight)
+        if not self._deletions.check(actions, self._accept, is_busy=is_busy):
             await trio.sleep(DOUBT_PAUSE_S)
             self._whole = True
             return len(actions)
         if actions:
             await self._do(actions)
-        self._accept = False
+        if not self.transfer.in_flight or any(action.new is not None for action in actions):
+            self._accept = None  # deletions that go on were accepted as a whole
         return len(actions) + await self._attributes.settle(self._under_way.covers)
 
     async def _bring_renamed(self, directories: set[bytes] | None) -> set[bytes] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 import trio
@@ -24,10 +25,26 @@ _STILL_S: Final = 1.0
 _DOUBT_MAX_S: Final = 8.0
 
 
+class Asks(StrEnum):
+    """What a sync halts for and asks about."""
+
+    FILESYSTEM = "filesystem"
+    ROOT = "root"
+    DELETIONS = "deletions"
+
+
+def accepts(accepted: Asks | None, asked: Asks) -> bool:
+    """Whether who accepted one has accepted another: an empty root means deletions. In another
+    filesystem the same files are expected.
+    """
+    return accepted is asked or accepted is Asks.ROOT
+
+
 class HaltedError(ConflictError):
     """The sync has stopped and asks; `reason` is for people."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, asks: Asks) -> None:
+        self.asks = asks
         super().__init__(
             "sync_halted",
             reason,
@@ -70,18 +87,18 @@ class DeletionCheck:
         self._doubt: _Doubt | None = None
         self._is_accepted = False
 
-    def accept(self) -> None:
-        """What is deleted next was asked about: it is not counted, until no transfer is running."""
-        self._is_accepted = True
-
-    def check(self, actions: Sequence[PathChange], *, is_busy: bool) -> bool:
+    def check(self, actions: Sequence[PathChange], accepted: Asks | None, *, is_busy: bool) -> bool:
         """Whether `actions` may be carried out; False: look again in `DOUBT_PAUSE_S`.
 
-        `is_busy`: whether a transfer is running.
+        What was asked about and accepted is not counted, until no transfer is running; `is_busy`:
+        whether one is.
 
         A program may be about to make what it has deleted under other names, as `git checkout`
         does. So too much is believed once nothing has changed for a moment. Raises HaltedError.
         """
+        if accepts(accepted, Asks.DELETIONS):
+            self._is_accepted = True
+            return True
         if self._is_accepted:
             self._counts.clear()
             self._is_accepted = is_busy
@@ -94,7 +111,7 @@ class DeletionCheck:
         if doubt.seen != seen:
             doubt = doubt._replace(seen_at=now, seen=seen)
         if now - doubt.seen_at >= _STILL_S or now - doubt.began_at >= _DOUBT_MAX_S:
-            raise HaltedError(many)
+            raise HaltedError(many, Asks.DELETIONS)
         self._doubt = doubt
         return False
 

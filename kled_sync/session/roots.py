@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.safety import replaced_trouble, root_trouble
-from kled_sync.session.halting import HaltedError
+from kled_sync.session.halting import Asks, HaltedError, accepts
 from kled_sync.session.sides.side import Sides, SideState, filesystem_of
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree
@@ -45,22 +45,23 @@ class KnownRoots:
                 found[SyncSide(side)] = RootPlace(int(number), _from_hex(identity))
         return found
 
-    def check_filesystems(self, sides: Sides, *, accept: bool) -> None:
+    def check_filesystems(self, sides: Sides, accepted: Asks | None) -> None:
         """Compare filesystems of opened sides with the known ones. Raises HaltedError, OSError."""
         now = {side: filesystem_of(state.facts) for side, state in sides.items()}
         for side, number in now.items():
             known = self.known[side].filesystem
-            if not accept and number and (known or number) != number:
+            is_other = number not in {0, known or number}
+            if is_other and not accepts(accepted, Asks.FILESYSTEM):
                 where = f"the folder on the {side.value} side"
-                raise HaltedError(f"{where} is in another filesystem now")
+                raise HaltedError(f"{where} is in another filesystem now", Asks.FILESYSTEM)
         self._remember(
             {s: k._replace(filesystem=now[s] or k.filesystem) for s, k in self.known.items()}
         )
 
-    def check(self, sides: Sides, agreed: Tree, *, accept: bool) -> None:
+    def check(self, sides: Sides, agreed: Tree, accepted: Asks | None) -> None:
         """Compare the roots of scanned sides with the known ones. Raises HaltedError, OSError."""
         for side, state in sides.items():
-            if not accept:
+            if not accepts(accepted, Asks.ROOT):
                 self._check_one(side, state, agreed)
         self._remember(
             {s: k._replace(identity=sides[s].identity or k.identity) for s, k in self.known.items()}
@@ -73,7 +74,7 @@ class KnownRoots:
         if trouble is None and known and now and known != now:
             trouble = replaced_trouble(side.value, state.tree, agreed)
         if trouble is not None:
-            raise HaltedError(trouble)
+            raise HaltedError(trouble, Asks.ROOT)
 
     def _remember(self, known: dict[SyncSide, RootPlace]) -> None:
         if known == self.known:

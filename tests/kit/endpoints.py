@@ -17,6 +17,7 @@ from kled_sync.endpoint.reporting import Choose
 from kled_sync.endpoint.serving import Hold, run_endpoint
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import ContinuousSync, SyncWish
+from kled_sync.session.halting import Asks
 from kled_sync.session.once import OneSync, Plan, Result, Wish
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.streams import PipeStream
@@ -145,7 +146,7 @@ async def kept_same(
     mode: Mode = Mode.TWO_WAY_SAFE,
     options: Options | None = None,
     *,
-    accept: bool = False,
+    accept: Asks | None = None,
     holds: dict[SyncSide, Hold] | None = None,
     watchers: dict[SyncSide, Choose] | None = None,
     here: SyncSide | None = None,

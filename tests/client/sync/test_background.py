@@ -261,6 +261,31 @@ async def test_a_halt_says_why_and_a_monitor_sees_it(
     assert (tmp_path / "there" / "a").exists()
 
 
+async def test_what_a_sync_has_halted_for_is_accepted_alone_and_after_a_restart(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "b").touch()
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        await asked("flush", name="s")
+        await asked("pause", name="s")
+        (sync_home(env) / "sessions/s/agreement/filesystems").write_text("beta 1\n")
+        for path in there.iterdir():
+            path.unlink()
+        await asked("resume", name="s")
+        with pytest.raises(KledError, match="in another filesystem"):
+            await asked("flush", name="s")
+    async with running(env) as asked:
+        await asked("resume", name="s", accept=True)
+        with pytest.raises(KledError, match="beta side is empty now"):
+            await asked("flush", name="s")
+        assert (here / "a").exists()
+        await asked("resume", name="s", accept=True)
+        await asked("flush", name="s")
+        assert not any(here.iterdir())
+
+
 async def test_what_waits_for_a_sync_that_is_ended_is_answered(
     env: Env, session: SyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

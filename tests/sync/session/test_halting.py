@@ -13,7 +13,7 @@ import trio
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.agreed.agreement import Agreement
-from kled_sync.session.halting import DeletionCheck, HaltedError
+from kled_sync.session.halting import Asks, DeletionCheck, HaltedError
 from kled_sync.session.roots import KnownRoots
 from kled_sync.tree.entry import make_directory, make_file
 from kled_wire.errors import ConflictError
@@ -34,9 +34,29 @@ async def test_an_emptied_side_halts_and_deletes_nothing(
         async with kept_same(tmp_path, alpha, beta):
             await trio.sleep_forever()
     assert (beta / "a").read_text() == "1"
-    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+    async with kept_same(tmp_path, alpha, beta, accept=Asks.ROOT) as sync:
         await sync.flush()
     assert content(beta) == {}
+
+
+async def test_what_was_accepted_does_not_halt_before_it_is_done(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    """So many deletions go on beside the looks, which find the emptied side again."""
+    for number in range(1500):
+        (alpha / "sub" / str(number)).touch()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    shutil.rmtree(alpha)
+    alpha.mkdir()
+    async with kept_same(tmp_path, alpha, beta, accept=Asks.ROOT) as sync:
+        await sync.flush()
+        assert content(beta) == {}
+        (beta / "new").touch()
+        await sync.flush()
+        (beta / "new").unlink()
+        await sync.flush()
+    assert content(alpha) == {}
 
 
 async def test_many_deletions_halt(tmp_path: Path, alpha: Path, beta: Path) -> None:
@@ -81,13 +101,13 @@ async def test_what_was_accepted_is_not_asked_about_again() -> None:
         agreement.tree.put(b"%d" % number, file)
     check = DeletionCheck(agreement, {})
     new, gone = (PathChange(SyncSide.BETA, b"n", *e) for e in ((file, None), (None, file)))
-    check.accept()
-    assert check.check([new], is_busy=True)
+    assert check.check([new], Asks.DELETIONS, is_busy=True)
+    assert check.check([new], None, is_busy=True)
     for number in range(200):
         agreement.tree.remove(b"%d" % number)
-    assert check.check([gone], is_busy=True)
-    assert check.check([gone], is_busy=False)
-    assert check.check([gone], is_busy=False)
+    assert check.check([gone], None, is_busy=True)
+    assert check.check([gone], None, is_busy=False)
+    assert check.check([gone], None, is_busy=False)
 
 
 async def test_what_comes_back_under_other_names_at_once_is_no_deletion(
@@ -135,9 +155,29 @@ async def test_a_root_that_came_to_another_filesystem_halts(
         async with kept_same(tmp_path, alpha, beta):
             pass
     assert "is in another filesystem now" in repr(caught.value)
-    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+    async with kept_same(tmp_path, alpha, beta, accept=Asks.FILESYSTEM) as sync:
         await sync.flush()
     assert KnownRoots(tmp_path / "session").known == agreed
+
+
+async def test_who_accepts_another_filesystem_does_not_accept_that_it_is_empty(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    """As where nothing is mounted, or a new disk."""
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    known = KnownRoots(tmp_path / "session").known
+    path = tmp_path / "session" / "filesystems"
+    path.write_text("".join(f"{s.value} {p.filesystem + 1}\n" for s, p in known.items()))
+    before = content(alpha)
+    shutil.rmtree(beta)
+    beta.mkdir()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="beta side is empty now"), flatten_subgroups=True
+    ):
+        async with kept_same(tmp_path, alpha, beta, accept=Asks.FILESYSTEM):
+            await trio.sleep_forever()
+    assert content(alpha) == before
 
 
 def _another_folder_halts() -> pytest.RaisesGroup[HaltedError]:
@@ -161,7 +201,7 @@ async def test_another_folder_in_the_place_of_a_root_halts_until_it_is_accepted(
             async with kept_same(tmp_path, alpha, beta):
                 await trio.sleep_forever()
         assert content(beta) == before
-    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+    async with kept_same(tmp_path, alpha, beta, accept=Asks.ROOT) as sync:
         await sync.flush()
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
