@@ -343,7 +343,7 @@ class ContinuousSync:
             if self._failed.take(failure):
                 self.health.lack(path, failure.words)
         for path in done.too_large:
-            self.health.problems[path] = "its old version was too large to be kept"
+            self.health.lose(path)
 
     def _share(self, paths: Iterable[bytes]) -> None:
         """Have once in memory what is the same now, where it is worth packing a directory again."""

@@ -12,6 +12,7 @@ from kled_sync.tree.paths import split
 
 # What changes while it is copied or deleted is tried again so often, then with the next change.
 _TRIES_MAX: Final = 5
+_NOT_KEPT_MAX: Final = 1000
 # What was done knowing less than there was: by the next look it is known.
 _RETRIED: Final = AGAIN | {"changed", "not_empty"}
 
@@ -22,6 +23,8 @@ class Health:
 
     conflicts: dict[bytes, str] = field(default_factory=dict)
     problems: dict[bytes, str] = field(default_factory=dict)
+    # What was replaced or deleted, and cannot be brought back; until it is replaced again.
+    not_kept: dict[bytes, str] = field(default_factory=dict)
     # The paths of problems for which the two sides differ.
     lacking: set[bytes] = field(default_factory=set)
     # Why a path has other attributes on the two sides, and whether that is a conflict.
@@ -37,7 +40,7 @@ class Health:
     def all_problems(self) -> dict[bytes, str]:
         """All problems, those of attributes too: the reason by path."""
         own = {path: words for path, (words, conflict) in self.attributes.items() if not conflict}
-        return own | self.problems
+        return self.not_kept | own | self.problems
 
     def all_lacking(self) -> set[bytes]:
         """What is not the same on both sides, and no conflict."""
@@ -48,10 +51,16 @@ class Health:
         self.problems[path] = reason
         self.lacking.add(path)
 
+    def lose(self, path: bytes) -> None:
+        """Say that the old version of `path` is not kept; of so many paths alone."""
+        if len(self.not_kept) < _NOT_KEPT_MAX:
+            self.not_kept[path] = "its old version was too large to be kept"
+
     def have(self, path: bytes) -> None:
         """It is now."""
         self.lacking.discard(path)
         self.problems.pop(path, None)
+        self.not_kept.pop(path, None)
 
 
 class FailedActions:

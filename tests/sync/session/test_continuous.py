@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.session.transfers.transfer import CarriedOut
 from kled_sync.tree.entry import make_file
 from tests.kit.endpoints import content, kept_same
+from tests.kit.unreadable import unreadable
 
 
 async def test_what_changes_on_either_side_comes_to_the_other(
@@ -142,28 +142,12 @@ async def test_what_cannot_be_read_is_said_and_the_rest_goes_on(
 ) -> None:
     (alpha / "secret").write_text("x")
     (alpha / "secret").chmod(0)
-    with _unreadable(alpha / "secret"):
+    with unreadable(alpha / "secret"):
         async with kept_same(tmp_path, alpha, beta) as sync:
             await sync.flush()
             assert list(sync.health.problems) == [b"secret"]
     assert (beta / "a").exists()
     assert not (beta / "secret").exists()
-
-
-@contextmanager
-def _unreadable(path: Path) -> Iterator[None]:
-    """Make a file unreadable for root too, whom its mode does not stop."""
-    if os.geteuid() != 0:
-        yield
-        return
-    # Write-only (proc_sys_vm(5)), also for root.
-    done = subprocess.run(["mount", "--bind", "/proc/sys/vm/compact_memory", path], check=False)
-    if done.returncode:
-        pytest.skip("needs to mount a file")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", path], check=True)
 
 
 async def test_a_replica_is_put_right_again(tmp_path: Path, alpha: Path, beta: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kled_sync.endpoint.placing_job import PlacingJob
+from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.files.writing.placing import Placer
 from kled_sync.session.pacing import LARGE_BYTES
 from kled_wire.errors import ConflictError
@@ -70,6 +71,24 @@ async def test_a_flush_says_that_a_large_file_has_no_room(
         await sync.flush()
         assert (sync.health.problems, sync.health.lacking) == ({}, set())
     assert (beta / "large").stat().st_size == LARGE_BYTES
+
+
+async def test_what_is_too_large_to_be_kept_is_said_until_it_is_replaced_again(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "its old version was too large to be kept"
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        with monkeypatch.context() as patched:
+            patched.setattr(KeptVersions, "limit", lambda _kept: 0)
+            (alpha / "a").write_text("2")
+            await sync.flush()
+        (alpha / "b").write_text("beside it")
+        await sync.flush()
+        assert (sync.health.all_problems(), sync.health.all_lacking()) == ({b"a": words}, set())
+        (alpha / "a").write_text("3")
+        await sync.flush()
+        assert sync.health.all_problems() == {}
 
 
 @pytest.mark.parametrize(("one", "other"), [("link", "alpha/sub"), ("link/sub", "alpha")])

@@ -24,6 +24,7 @@ from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from tests.kit.endpoints import content, copy_once, two_peers
+from tests.kit.unreadable import unreadable
 
 MIB = 1024 * 1024
 
@@ -180,6 +181,27 @@ async def test_delete_refuses_a_source_that_is_missing_or_empty(tmp_path: Path) 
     ):
         await copy_once(tmp_path, tmp_path / "empty", target, delete=True)
     assert (target / "mine").read_text() == "stays"
+
+
+async def test_delete_refuses_a_source_of_which_a_part_cannot_be_read(
+    tmp_path: Path, source: Path
+) -> None:
+    target = tmp_path / "target"
+    await copy_once(tmp_path, source, target)
+    (source / "sub" / "b").unlink()
+    (source / "a.txt").write_text("newer")
+    (source / "a.txt").chmod(0)
+    with unreadable(source / "a.txt"):
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(KledError, match=r"a\.txt: .*; nothing is deleted while part of"),
+            flatten_subgroups=True,
+        ):
+            await copy_once(tmp_path, source, target, delete=True)
+        assert (target / "sub" / "b").exists()
+        result, _ = await copy_once(tmp_path, source, target)
+        failed = [s.path for s in result.skipped if s.is_problem]
+        assert failed + [f.action.path for f in result.done.failures] == [b"a.txt"]
+    assert (target / "a.txt").read_text() == "hello"
 
 
 async def test_what_was_replaced_and_deleted_is_kept(tmp_path: Path, source: Path) -> None:
