@@ -166,7 +166,7 @@ class ContinuousSync:
             actions = await self._round(everywhere=everywhere or bool(flushes and unwatched))
             if flushes:
                 await self._settle(flushes)
-            pause = _BURST_PAUSE_S if actions > _BURST_ACTIONS else 0.0
+            pause = _BURST_PAUSE_S if actions > _BURST_ACTIONS else self._pacing.pause_s(actions)
             everywhere = await self._wait(pause, min(map(sweep_s, self.sides.values())))
 
     async def _settle(self, flushes: list[trio.Event]) -> None:

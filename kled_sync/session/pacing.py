@@ -21,6 +21,7 @@ LARGE_BYTES: Final = 16 * 1024 * 1024
 _STILL_S: Final = 1.0
 _PAUSE_FACTOR: Final = 5.0
 _PAUSE_MAX_S: Final = 60.0
+_LOOK_PAUSE_S: Final = 0.03
 
 
 @dataclass(slots=True)
@@ -71,6 +72,13 @@ class Pacing:
     def next_s(self, now: float) -> float:
         """Seconds until one that waits need not any longer."""
         return max(0.0, min(self._waiting.values(), default=inf) - now)
+
+    def pause_s(self, actions: int) -> float:
+        """How long to wait before the next look, where the last one led to so many actions.
+
+        Who writes to what waits causes one look after the other, for nothing.
+        """
+        return 0.0 if actions or not self._waiting else _LOOK_PAUSE_S
 
     def due(self, now: float) -> set[bytes]:
         """The directories of those that need not wait any longer; each is returned once."""

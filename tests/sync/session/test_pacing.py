@@ -67,3 +67,12 @@ def test_directories_and_deletions_do_not_wait() -> None:
     pacing.passed([b"f"], -5.0, 0.0)
     for entry in (None, make_directory(0)):
         assert not pacing.waits(b"f", entry, 1.0)
+
+
+def test_looks_are_spaced_only_where_something_waits_and_nothing_is_done() -> None:
+    pacing = Pacing()
+    assert pacing.pause_s(0) == 0.0
+    pacing.passed([b"f"], -5.0, 0.0)
+    assert pacing.waits(b"f", large(1), 1.0)
+    assert pacing.pause_s(0) > 0.0
+    assert pacing.pause_s(1) == 0.0
