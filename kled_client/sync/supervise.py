@@ -101,10 +101,8 @@ class Supervisor:
             finally:
                 self.sync = None
             self.error = error
-            if isinstance(error, HaltedError):
-                (self._directory / _HALTED).write_text(error.asks, "ascii")
             if not isinstance(error, UnavailableError):
-                self._set("halted", error)
+                self._halt(error)
                 return
             if trio.current_time() - began > _GOOD_S:
                 tries = 0
@@ -176,6 +174,13 @@ class Supervisor:
 
     def _found(self, sides: Sides) -> None:
         self._check(self.session, {side: state.root for side, state in sides.items()})
+
+    def _halt(self, error: KledError) -> None:
+        if isinstance(error, HaltedError):
+            (self._directory / _HALTED).write_text(error.asks, "ascii")
+        elif error.code == "sync_root_moved":  # which an endpoint says of what is mounted there
+            (self._directory / _HALTED).write_text(Asks.FILESYSTEM, "ascii")
+        self._set("halted", error)
 
     def _asked(self) -> Asks | None:
         """What the sync has halted for, perhaps in an earlier process."""

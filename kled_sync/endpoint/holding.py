@@ -211,8 +211,14 @@ class HeldRoot:
             return (handle_of(self.root.above, self.root.name),)
         return (b"%d" % found.st_ino,)
 
-    def _check_device(self) -> None:
-        """Raises ConflictError("sync_root_moved")."""
+    def _check_place(self) -> None:
+        """Raises UnavailableError("sync_place_changed"), ConflictError("sync_root_moved")."""
+        if not self.root.is_in_place():
+            raise UnavailableError(
+                "sync_place_changed",
+                f"the directory above {os.fsdecode(self.root.path)} was moved or unmounted",
+                hint="put it back, or start a sync of the folder where it is now",
+            )
         device = self.root.device()
         if None not in {device, self._device} and device != self._device:
             where = os.fsdecode(self.root.path)
@@ -246,7 +252,7 @@ class HeldRoot:
         self, request: int, *, everywhere: bool, directories: tuple[bytes, ...]
     ) -> Iterator[Message]:
         """Listings of what changed since the last scan; of everything, the first time."""
-        self._check_device()
+        self._check_place()
         root_before = self.memory.root
         if self._told and self._identity() != self._told_identity:
             everywhere = True  # whatever was known of the one before

@@ -139,6 +139,18 @@ class Root:
                 return None
             raise
 
+    def is_in_place(self) -> bool:
+        """Whether `path` leads to what was opened: the directory above may have been moved, or its
+        filesystem unmounted.
+        """
+        try:
+            there = os.stat(os.path.dirname(self.path), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # as it was opened, it may be looked at no more
+            return True
+        return os.path.samestat(there, os.fstat(self.above))
+
     def device(self) -> int | None:
         """The filesystem that the root is in; None where it is not there."""
         found = self.stat(ROOT)

@@ -16,7 +16,7 @@ from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.halting import Asks, DeletionCheck, HaltedError
 from kled_sync.session.roots import KnownRoots
 from kled_sync.tree.entry import make_directory, make_file
-from kled_wire.errors import ConflictError
+from kled_wire.errors import ConflictError, UnavailableError
 from tests.kit.endpoints import content, kept_same
 
 
@@ -241,6 +241,25 @@ async def test_a_root_that_was_made_anew_goes_on(tmp_path: Path, alpha: Path, be
         (alpha / "a").write_text("saved there")
         await sync.flush()
         assert (beta / "a").read_text() == "saved there"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_directory_above_that_was_moved_takes_no_sync_along(
+    tmp_path: Path, alpha: Path, is_there: bool
+) -> None:
+    """What is saved at the folder's path is what counts, not where its descriptor leads."""
+    beta = tmp_path / "above" / "beta"
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(UnavailableError, match="above .* was moved"), flatten_subgroups=True
+    ):
+        async with kept_same(tmp_path, alpha, beta) as sync:
+            await sync.flush()
+            beta.parent.rename(tmp_path / "moved")
+            if is_there:
+                beta.mkdir(parents=True)
+            (alpha / "a").write_text("saved")
+            await sync.flush()
+    assert (tmp_path / "moved" / "beta" / "a").read_text() == "1"
 
 
 async def test_what_is_mounted_over_a_root_is_not_synced(
