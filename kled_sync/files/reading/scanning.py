@@ -44,6 +44,7 @@ from kled_sync.tree.paths import DEPTH_MAX, ROOT, STAGING_NAME, is_name, join, l
 _READ_BYTES: Final = 16 * 1024 * 1024
 _ENTRIES_MAX: Final = 500_000
 Stack = tuple[Rules, ...]
+Entries = dict[bytes, SeenEntry]
 
 
 class Scanner:
@@ -187,6 +188,7 @@ class Scanner:
         if path == ROOT and self.among is not None:
             after |= {name: what for name, what in before.items() if name not in self.among}
         self._take(path, before, after)
+        self.linked.look(path, descriptor)
         for name in inside:
             self._enter(descriptor, name, join(path, name), stack, deep=True)
 
@@ -303,9 +305,7 @@ class Scanner:
             os.close(opened)
         return (*stack[:-1], known[1], stack[-1]) if known[1] else stack
 
-    def _take(
-        self, path: bytes, before: dict[bytes, SeenEntry], after: dict[bytes, SeenEntry]
-    ) -> None:
+    def _take(self, path: bytes, before: Entries, after: Entries) -> None:
         if self._options.attributes:
             now_ns = time.time_ns()
             self.touched += [
@@ -326,12 +326,12 @@ class Scanner:
                 self._remember(old)
         self._memory.directories.set(path, after)
         self._memory.altered = True
-        if not before or {n: s[16:] for n, s in before.items()} != {
-            n: s[16:] for n, s in after.items()
-        }:
+        was, now = ({n: s[16:] for n, s in found.items()} for found in (before, after))
+        if not before or was != now:
             self._changed[path] = None
 
     def _remember_gone(self, path: bytes) -> None:
+        self.linked.left(path)
         for name, what in self._memory.directories.children(path).items():
             if what.is_directory:
                 self._remember_gone(join(path, name))

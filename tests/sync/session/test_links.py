@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +111,27 @@ async def test_names_that_come_and_go_are_followed(
         await sync.flush()
         assert content(beta) == content(linked)
         assert content(beta)["a"] == (b"in place", False)
+
+
+@pytest.mark.parametrize("gone", ["name", "directory", "replaced", "moved"])
+async def test_a_write_through_a_name_that_goes_comes_over_under_the_others(
+    tmp_path: Path, linked: Path, beta: Path, gone: str
+) -> None:
+    """Nothing tells of the directory that the name which is left is in."""
+    (linked / "a2").unlink()
+    async with kept_same(tmp_path, linked, beta) as sync:
+        await sync.flush()
+        through = "a" if gone in {"name", "replaced"} else "sub/a3"
+        write_in_place(linked / through)
+        if gone == "name":
+            (linked / "a").unlink()
+        elif gone == "replaced":
+            save_anew(linked / "a")
+        elif gone == "directory":
+            shutil.rmtree(linked / "sub")
+        else:
+            (linked / "sub").rename(tmp_path / "away")
+        await sync.flush()
+        assert content(beta) == content(linked)
+        left = "sub/a3" if through == "a" else "a"
+        assert (beta / left).read_bytes() == b"in place"
