@@ -321,7 +321,8 @@ class ContinuousSync:
         began = trio.current_time()
         done = await self.transfer.carry_out(actions, urgent=urgent)
         least = 0 if urgent else CHUNKED_BYTES
-        files = [a.path for a in actions if a.new is not None and a.new.size >= least]
+        ours = set(actions) - {failure.action for failure in done.failures}
+        files = [a.path for a in ours if a.new is not None and a.new.size >= least]
         self._pacing.passed(files, began, trio.current_time())
         self._took(done)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kled_sync.decide.operations import Operation
 from kled_sync.endpoint.placing_job import PlacingJob
 from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.files.writing.placing import Placer
+from kled_sync.files.writing.refusal import CHANGED, Refusal
 from kled_sync.session.pacing import LARGE_BYTES
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import kept_same
@@ -49,6 +52,30 @@ async def test_what_failed_says_why_and_is_tried_again_when_somebody_waits(
         await sync.flush()
         assert (beta / "a").read_text() == "new"
         assert (sync.health.problems, sync.health.lacking) == ({}, set())
+
+
+async def test_a_flush_tries_again_what_was_changed_in_that_moment(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another name of a file is that was replaced by the same job. It does not wait, as a file
+    that was copied and is written to again.
+    """
+    do, refused = Placer._do, list[bytes]()
+
+    def refuse_once(self: Placer, operation: Operation, *rest: Any) -> None:
+        if operation.path == b"a" and not refused:
+            refused.append(operation.path)
+            raise Refusal(*CHANGED)
+        do(self, operation, *rest)
+
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        monkeypatch.setattr(Placer, "_do", refuse_once)
+        (alpha / "a").write_text("new")
+        await sync.flush()
+        assert refused
+        assert (beta / "a").read_text() == "new"
+        assert sync.health.problems == {}
 
 
 async def test_a_flush_says_that_a_large_file_has_no_room(
