@@ -27,6 +27,7 @@ from kled_sync.files.reading.snapshot import contents, load_snapshot, save_snaps
 from kled_sync.files.root import Root
 from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.files.writing.large_arrival import hash_beginning, is_partial
+from kled_sync.files.writing.placed_notes import PlacedNotes
 from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.staging_directory import clear_staging, private_directory, staging
 from kled_sync.tree.entry import TreeEntry
@@ -36,6 +37,7 @@ from kled_sync.wire.compression import NEAR, STREAMS
 from kled_sync.wire.filled import FILLS
 from kled_sync.wire.messages import (
     NAMES_IN,
+    NOTES,
     UNTIL,
     FoundEntries,
     Listing,
@@ -120,6 +122,7 @@ class HeldRoot:
                 placer=Placer(
                     root, options, self.memory, self._store, self._staging, self.kept, closed
                 ),
+                notes=PlacedNotes(self._state / "placed"),
             )
             self._told = False
             self._told_identity: tuple[bytes, ...] = ()
@@ -182,6 +185,7 @@ class HeldRoot:
             UNTIL: True,
             NEAR: True,
             STREAMS: True,
+            NOTES: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
             **({NAMES_IN: self._names_in()} if self.options.tells_names and is_directory else {}),
         }

@@ -20,6 +20,7 @@ from kled_sync.files.writing.building import BuiltDirectories
 from kled_sync.files.writing.filling import Filling, StagingPlace
 from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.files.writing.large_arrival import LargeArrival
+from kled_sync.files.writing.placed_notes import PlacedNotes
 from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.refusal import Refusal
 from kled_sync.files.writing.staging import StagedFile, Staging
@@ -98,6 +99,7 @@ class JobContext:
     staging: int
     kept: KeptVersions | None
     placer: Placer
+    notes: PlacedNotes
     # Held by the thread that calls the system for many files: two of them at once would spend
     # more on handing the interpreter to each other than on the files.
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -107,9 +109,16 @@ class PlacingJob:
     """Made by the thread that reads, which also feeds it; then finished by the other."""
 
     def __init__(
-        self, job: int, operations: list[Operation], context: JobContext, base: Root
+        self,
+        job: int,
+        operations: list[Operation],
+        context: JobContext,
+        base: Root,
+        note: str = "",
     ) -> None:
+        """`note` is the name of the note to be made; empty for none."""
         self.job = job
+        self._note = note
         self.stream = JobDecompressor()
         self._operations, self._context = operations, context
         self._failed: list[tuple[int, str, str]] = []
@@ -183,6 +192,8 @@ class PlacingJob:
         for filling in self._fillings.values():
             staged += [name for _, _, name, _ in filling.each()]
             self._failed += ((number, *trouble) for number, trouble in filling.troubles.items())
+        if self._note:
+            self._make_note(ready)
         self._make_durable(staged)
         for at in range(0, len(ready), _STEP):
             with self._context.turn:
@@ -199,6 +210,21 @@ class PlacingJob:
         if self._context.kept is not None:
             with suppress(OSError):  # which costs room, and no change
                 self._context.kept.tidy()
+
+    def _make_note(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
+        """Say what is to be put into place where the session cannot know that before the answer."""
+        coming = [
+            (operation.path, content)
+            for _, operation, _, content in ready
+            if operation.do is Do.CONTENT and content is not None
+            if operation.new is None or not content.startswith(operation.new)
+        ]
+        for number, filling in self._fillings.items():
+            above = self._operations[number].path
+            coming += ((join(above, name), what.entry) for name, what in filling.came().items())
+        if coming:
+            with suppress(OSError):  # then what is there after a crash may be a conflict
+                self._context.notes.write(self._note, coming)
 
     def _place(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
         for number, operation, staged, content in ready:

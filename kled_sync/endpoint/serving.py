@@ -26,6 +26,7 @@ from kled_sync.endpoint.thread_queues import BlockSender, ThreadQueue
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
+from kled_sync.files.writing.placed_notes import check_note
 from kled_sync.tree.paths import ROOT, split
 from kled_sync.watching.choice import open_watcher
 from kled_sync.wire import messages
@@ -127,7 +128,8 @@ class SyncEndpoint:
         if self._base is None:
             self._base = Root(holding.root.path, replace(holding.options, into=b"", follow=False))
         operations = parse_operations(message.operations)
-        job = PlacingJob(message.job, operations, holding.context, self._base)
+        note = check_note(message.note)
+        job = PlacingJob(message.job, operations, holding.context, self._base, note)
         missing = job.missing_bytes()
         if missing:
             job.refuse(f"the disk lacks {missing // 1024**2 + 1} MiB")
@@ -234,7 +236,12 @@ class SyncEndpoint:
                 work, urgent = self._supply(holding, queued), queued.urgent
             case messages.Watch():
                 work = self._start_watching(holding, queued)
-            case messages.AskKept() | messages.AskAttributes() | messages.SetAttributes():
+            case (
+                messages.AskKept()
+                | messages.AskAttributes()
+                | messages.SetAttributes()
+                | messages.AskPlaced()
+            ):
                 work = self._answer(holding, queued)
             case messages.Undo():
                 work = self._undo(holding, queued)
@@ -247,10 +254,16 @@ class SyncEndpoint:
     def _answer(
         self,
         holding: HeldRoot,
-        message: messages.AskKept | messages.AskAttributes | messages.SetAttributes,
+        message: messages.AskKept
+        | messages.AskAttributes
+        | messages.SetAttributes
+        | messages.AskPlaced,
     ) -> Work:
         if isinstance(message, messages.AskKept):
             self._out.send(ask_kept(holding, message))
+        elif isinstance(message, messages.AskPlaced):
+            found = holding.context.notes.read(check_note(message.note))
+            self._out.send(messages.Placed(request=message.request, found=found))
         else:
             self._out.send(answer_attributes(holding, message))
         yield from ()

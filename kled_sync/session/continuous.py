@@ -210,7 +210,7 @@ class ContinuousSync:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
         self._roots.check(self.sides, self.agreement.tree, self._accept)
-        await learn_intended(self.agreement, self.sides)
+        await learn_intended(self.agreement, self.sides, self._terms.mode_mask)
         directories = await self._bring_renamed(self._directories())
         later: set[bytes] = set()
         if not self._beside:
@@ -262,7 +262,7 @@ class ContinuousSync:
 
     def _note(self, outcome: Outcome) -> None:
         for path, entry in outcome.agreed:
-            self.agreement.note(path, entry)
+            self.agreement.note_seen(path, entry)
         self.agreement.flush()
         self._share(path for path, _ in outcome.agreed)
         for known in (self.health.conflicts, self.health.problems):

@@ -15,6 +15,8 @@ from kled_sync.tree.entry import TreeEntry
 UNTIL: Final = "undo_until"
 # Among the facts of a root that is asked for them: the names in it.
 NAMES_IN: Final = "names_in"
+# Of an endpoint that notes what the jobs put into place that have a `PlaceJob.note`.
+NOTES: Final = "notes"
 # So many versions `Kept` has at most: the newest.
 KEPT_MAX: Final = 1000
 
@@ -144,12 +146,13 @@ class FilesSupplied(NamedTuple):
 
 class PlaceJob(NamedTuple):
     """Do a job's operations: what, path, new entry, old entry, source; of a directory that comes
-    with files their names and size.
+    with files their names and size. `note`: what `AskPlaced` asks for, if the session is cut off.
     """
 
     job: int
     urgent: bool
     operations: Rows
+    note: str = ""
 
 
 class JobPlaced(NamedTuple):
@@ -261,6 +264,23 @@ class AttributesSet(NamedTuple):
     failed: Rows
 
 
+class AskPlaced(NamedTuple):
+    """What the job with this `note` put into place, or was about to, other than its operations say.
+
+    Only for an endpoint that has the fact `notes`.
+    """
+
+    request: int
+    note: str
+
+
+class Placed(NamedTuple):
+    """What came: files that were saved after they were planned; of a directory's all."""
+
+    request: int
+    found: FoundEntries
+
+
 class Alive(NamedTuple):
     """It lives, and has stood still at what it does for so long; sent where `OpenRoot` asks."""
 
@@ -281,11 +301,11 @@ TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
     AskAttributes, AttributesFound, SetAttributes, AttributesSet, LinkIsNear,
-    Touched, FilesSupplied, Alive,
+    Touched, FilesSupplied, Alive, AskPlaced, Placed,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
     RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet | LinkIsNear
-    | Touched | FilesSupplied | Alive
+    | Touched | FilesSupplied | Alive | AskPlaced | Placed
 )  # fmt: skip

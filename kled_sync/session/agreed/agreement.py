@@ -1,7 +1,8 @@
 """The state that both sides last agreed on: a tree, and a log of the agreements since.
 
 The log also has what was about to be brought over, written down before it was: a run that was cut
-off may have brought it. A directory that is moved has one record. Where a sync was asked for owners
+off may have brought it, or what it had become by then, of which the side that it came to has a
+note. A directory that is moved has one record. Where a sync was asked for owners
 and the like, the log also has the mark of each path on which they were agreed. An agreement that is
 too old is safe: the sides have the same content at the paths agreed on since, and a scan shows
 that. So nothing waits until the log is durable; a record that a crash truncated ends the log.
@@ -34,6 +35,9 @@ _CHECK_BYTES: Final = 8
 _INTENDED, _TO_BETA, _MOVED = 1, 2, 4
 # The attributes of the path are agreed on; a mark stands in place of the entry.
 _MARKED: Final = 8
+# The name of a note stands before the entry.
+_NOTED: Final = 16
+NOTE_LENGTH: Final = 16
 # The log is folded into the tree when it has so many records, and this part of the tree's entries:
 # writing a large tree takes seconds.
 _RECORDS_MAX: Final = 50_000
@@ -41,10 +45,18 @@ _RECORDS_PART_MAX: Final = 0.25
 
 
 class Intended(NamedTuple):
-    """The change that was about to be made on a side."""
+    """The change that was about to be made on a side; empty or not, `note` is what that side calls
+    its note of it.
+    """
 
     side: SyncSide
     entry: TreeEntry
+    note: str = ""
+
+    def record(self) -> tuple[bytes, int]:
+        """As the log has it."""
+        flags = _intended_for(self.side) | (_NOTED if self.note else 0)
+        return self.note.encode("ascii") + self.entry, flags
 
 
 class Agreement:
@@ -101,8 +113,12 @@ class Agreement:
         elif flags & _MOVED:
             self._move(check_path(data), path)
             self.forget([found for found, _ in self.tree.walk(path)])
+        elif flags & _INTENDED and data:
+            at = NOTE_LENGTH if flags & _NOTED else 0
+            note = data[:at].decode("ascii", "replace")
+            self._unconfirmed[path] = Intended(side, check_entry(data[at:]), note)
         elif flags & _INTENDED:
-            self._unconfirmed[path] = Intended(side, check_entry(data))
+            self._unconfirmed.pop(path, None)
         else:
             self._unconfirmed.pop(path, None)
             self._apply(path, check_entry(data) if data else None)
@@ -142,6 +158,14 @@ class Agreement:
         self._apply(path, entry)
         self._write(self._log, path, entry)
 
+    def note_seen(self, path: bytes, entry: TreeEntry | None) -> None:
+        """The same as a look has found it: what is about to be brought there still is."""
+        intended = self._intended.get(path)
+        self.note(path, entry)
+        if intended is not None and self._log is not None:
+            self._intended[path] = intended
+            self._write(self._log, path, *intended.record())
+
     def note_files(self, directory: bytes, files: PackedEntries) -> None:
         """The same of new files in a directory that was noted."""
         if self._log is None:
@@ -152,13 +176,16 @@ class Agreement:
             self._write(self._log, path, entry)
         self.tree.fill(directory, files)
 
-    def intend(self, side: SyncSide, entries: dict[bytes, TreeEntry]) -> None:
-        """These are about to be brought to `side`: a later run knows, whatever becomes of this."""
+    def intend(self, side: SyncSide, entries: dict[bytes, TreeEntry], note: str = "") -> None:
+        """These are about to be brought to `side`: a later run knows, whatever becomes of this.
+
+        `note`: what `side` calls its note of what they are when they come; empty where it has none.
+        """
         if self._log is None:
             return
         for path, entry in entries.items():
-            self._intended[path] = Intended(side, entry)
-            self._write(self._log, path, entry, _intended_for(side))
+            intended = self._intended[path] = Intended(side, entry, note)
+            self._write(self._log, path, *intended.record())
         self._log.flush()
 
     def intend_move(self, side: SyncSide, source: bytes, path: bytes) -> None:
@@ -194,8 +221,9 @@ class Agreement:
     def forget(self, intended: Iterable[bytes]) -> None:
         """Forget intentions whose outcome is known."""
         for path in list(intended):
-            self._intended.pop(path, None)
-            self._unconfirmed.pop(path, None)
+            known = self._intended.pop(path, None), self._unconfirmed.pop(path, None)
+            if any(known) and self._log is not None:
+                self._write(self._log, path, None, _INTENDED)
 
     def _write(self, log: BinaryIO, path: bytes, data: bytes | None, flags: int = 0) -> None:
         data = data or b""
@@ -211,19 +239,25 @@ class Agreement:
                 self.save()
 
     def save(self) -> None:
-        """Write the tree, begin the log anew. Raises OSError."""
+        """Write the tree, begin the log anew: who is killed meanwhile has the one before or the new
+        one. Raises OSError.
+        """
         if self._directory is None or self._log is None:
             return
         self._log.flush()
         save_tree(self._directory / "agreed", self.tree)
         self.marks.save()
-        self._log.truncate(0)
         self._records = 0
-        for path, intended in (self._unconfirmed | self._intended).items():
-            self._write(self._log, path, intended.entry, _intended_for(intended.side))
-        for path, (side, source) in self._moving.items():
-            self._write(self._log, path, source, _intended_for(side) | _MOVED)
-        self._log.flush()
+        begun = self._directory / "log.new"
+        with begun.open("wb") as log:
+            os.fchmod(log.fileno(), 0o600)
+            for path, intended in (self._unconfirmed | self._intended).items():
+                self._write(log, path, *intended.record())
+            for path, (side, source) in self._moving.items():
+                self._write(log, path, source, _intended_for(side) | _MOVED)
+        begun.replace(self._directory / "log")
+        self._log.close()
+        self._log = (self._directory / "log").open("ab")
 
     def close(self) -> None:
         if self._log is not None:

@@ -160,6 +160,15 @@ class SideState:
                 if self.tree.get(path) is not None:
                     self.tree.put(path, found.get(path, _GONE))
 
+    async def placed(self, note: str) -> dict[bytes, TreeEntry]:
+        """What a job of an earlier run put into place other than was planned. Raises KledError."""
+        if not note or self.facts.get(messages.NOTES) is not True:
+            return {}
+        answer = await self.peer.ask(
+            lambda number: messages.AskPlaced(request=number, note=note), messages.Placed
+        )
+        return dict(answer.found)
+
     async def is_near(self) -> bool:
         """Whether it answers in `NEAR_S`, at the best of a few times. Raises KledError."""
         for _ in range(_NEAR_TRIES):

@@ -7,13 +7,13 @@ from kled_sync.wire import messages
 from kled_wire.errors import ProtocolError
 
 
-def place_message(number: int, job: SyncJob, *, urgent: bool) -> messages.PlaceJob:
-    """As an endpoint is told of a job."""
+def place_message(number: int, job: SyncJob, *, urgent: bool, note: str = "") -> messages.PlaceJob:
+    """As an endpoint is told of a job, and under which name to note what it puts into place."""
     rows = (
         (int(o.do), o.path, o.new, o.old, o.source, *(o.files.row() if o.files.names else ()))
         for o in job.operations
     )
-    return messages.PlaceJob(job=number, urgent=urgent, operations=messages.Rows(rows))
+    return messages.PlaceJob(job=number, urgent=urgent, operations=messages.Rows(rows), note=note)
 
 
 def failed_in(answer: messages.JobPlaced) -> dict[int, tuple[str, str]]:

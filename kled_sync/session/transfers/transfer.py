@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from kled_sync.decide.operations import (
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.files.writing.large_arrival import partial_name
-from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.agreed.agreement import NOTE_LENGTH, Agreement
 from kled_sync.session.sides.side import JobNews, JobWait, SideState
 from kled_sync.session.transfers.jobs import failed_in, place_message
 from kled_sync.session.transfers.moving import move_directories
@@ -217,9 +218,12 @@ class SyncTransfer:
         # The target may take long to take the job, and the source is not asked before.
         supplied = source.expect(number, messages.Supplied, is_asked=False)
         try:
+            note = ""
             if self._agreement.remembers:
-                self._agreement.intend(side, _brought(job, by_path))
-            await target.peer.send(place_message(number, job, urgent=urgent))
+                is_noted = target.facts.get(messages.NOTES) is True
+                note = os.urandom(NOTE_LENGTH // 2).hex() if is_noted else ""
+                self._agreement.intend(side, _brought(job, by_path), note)
+            await target.peer.send(place_message(number, job, urgent=urgent, note=note))
             items = self._items(job, target)
             if items:
                 await source.peer.send(
@@ -372,7 +376,5 @@ def _brought(job: SyncJob, by_path: dict[bytes, PathChange]) -> dict[bytes, Tree
     files = (join(o.path, name) for o in job.operations for name in o.files.names)
     coming = ((path, by_path[path].new) for path in files)
     return {path: new for path, new in coming if new is not None} | {
-        o.path: o.new
-        for o in job.operations
-        if o.new is not None and not o.new.is_directory and o.do is not Do.DRESS
+        o.path: o.new for o in job.operations if o.new is not None and not o.new.is_directory
     }
