@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +24,8 @@ from kled_wire.errors import ConflictError, UnavailableError
 
 _KEY_BYTES: Final = 10
 _LOCK_S: Final = 5.0
+# What a copy that was cut off has left ends by itself by then, unless it is stopped.
+_ENDING_S: Final = 1.0
 _PAUSE_S: Final = 0.05
 
 
@@ -54,28 +58,32 @@ def held(state: Path, session: str, root: bytes) -> Iterator[None]:
     """Keep other syncs away from a root, and other continuous ones from what is in it and what
     it is in. Raises ConflictError("sync_root_busy").
 
-    An endpoint of the same session is what a connection that died has left: it is killed, since it
-    may be stopped. Raises UnavailableError("sync_root_stuck") where it waits for a disk.
+    An endpoint of the same session, or one of a copy to which nobody writes any more, is what a
+    connection that died has left: it is killed, since it may be stopped. Raises
+    UnavailableError("sync_root_stuck") where it waits for a disk.
     """
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + _LOCK_S
+        began = time.monotonic()
         while not _take(descriptor, state, session, root):
             owner, theirs = _holder(descriptor)
-            if session and theirs == session and time.monotonic() > deadline:
-                raise UnavailableError(
-                    "sync_root_stuck",
-                    f"process {owner} of an earlier connection of this sync does not end",
-                    hint="it may wait for a disk or a network filesystem",
-                )
-            if not session or theirs != session:
+            is_ours = bool(session) and theirs == session
+            if not is_ours and (theirs or not _is_left(owner, descriptor)):
                 raise ConflictError(
                     "sync_root_busy",
                     f"another sync has {os.fsdecode(root)} (process {owner or '?'})",
                     hint="kled sync list shows those of this machine",
                 )
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(int(owner), signal.SIGKILL)
+            waited_s = time.monotonic() - began
+            if waited_s > _LOCK_S:
+                raise UnavailableError(
+                    "sync_root_stuck",
+                    f"process {owner} of an earlier connection does not end",
+                    hint="it may wait for a disk or a network filesystem",
+                )
+            if is_ours or waited_s > _ENDING_S:
+                with contextlib.suppress(ProcessLookupError, ValueError):
+                    os.kill(int(owner), signal.SIGKILL)
             time.sleep(_PAUSE_S)
         yield
     finally:
@@ -99,6 +107,34 @@ def _holder(descriptor: int) -> tuple[str, str]:
     text = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
     owner, _, session = text.partition(" ")
     return owner, session
+
+
+def _is_left(owner: str, lock: int) -> bool:
+    """Whether the process `owner` has the lock, and the pipe that it reads has no writer any more.
+
+    False where that is not known: there is proc(5) on Linux alone.
+    """
+    with contextlib.suppress(OSError):
+        descriptors = Path("/proc") / str(int(owner or 0)) / "fd"
+        if not any(_is_open_at(path, lock) for path in descriptors.iterdir()):
+            return False
+        if not stat.S_ISFIFO((descriptors / "0").stat().st_mode):
+            return False
+        read = os.open(descriptors / "0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            poll = select.poll()
+            poll.register(read, 0)
+            return any(event & select.POLLHUP for _, event in poll.poll(0))
+        finally:
+            os.close(read)
+    return False
+
+
+def _is_open_at(path: Path, descriptor: int) -> bool:
+    """Whether `path` is the file of `descriptor`."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
 
 
 @contextlib.contextmanager
