@@ -106,9 +106,9 @@ class KeptVersions:
             return
         # Through its other names it would change where it is kept, too.
         is_linked = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
-        copied = self._copied(directory, name, number, size) if is_linked else 0
+        copied = self._copied(directory, name, number, found) if is_linked else 0
         if copied or not self._moved(directory, name, number):
-            number = copied or self._copied(directory, name, number, size)
+            number = copied or self._copied(directory, name, number, found)
             if not number:
                 self.too_large.append(path)
             os.unlink(name, dir_fd=directory)
@@ -135,26 +135,26 @@ class KeptVersions:
             return (self._directory / str(version.number)).read_bytes()
         return b""
 
-    def _copied(self, directory: int, name: bytes, number: int, size: int) -> int:
+    def _copied(self, directory: int, name: bytes, number: int, found: os.stat_result) -> int:
         """`number`; 0 where there is no room for it: a full store never stops a sync."""
         try:
-            return self._copy(directory, name, number, size)
+            return self._copy(directory, name, number, found)
         except OSError:
             with suppress(OSError):
                 os.unlink(str(number), dir_fd=self._descriptor)
             return 0
 
-    def _copy(self, directory: int, name: bytes, number: int, size: int) -> int:
-        """From another filesystem; 0 where it is too large for that, or a link."""
-        if size > _COPY_BYTES_MAX:
+    def _copy(self, directory: int, name: bytes, number: int, found: os.stat_result) -> int:
+        """From another filesystem; 0 where it is too large for that. Raises OSError."""
+        if found.st_size > _COPY_BYTES_MAX:
             return 0
-        try:
-            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
-        except OSError:
-            return 0
+        if stat.S_ISLNK(found.st_mode):
+            target = os.readlink(name, dir_fd=directory)
+            os.symlink(target, str(number), dir_fd=self._descriptor)
+            return number
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
         with os.fdopen(source, "rb"), (self._directory / str(number)).open("wb") as out:
             copy_contents(source, out.fileno())
-            found = os.fstat(source)
             copy_attributes(source, out.fileno())
         os.utime(self._directory / str(number), ns=(found.st_atime_ns, found.st_mtime_ns))
         return number

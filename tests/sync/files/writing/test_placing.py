@@ -258,3 +258,19 @@ def test_a_store_that_is_full_stops_nothing(
     assert [version.number for version in versions if version.path == b"f"] == [0]
     directory, _ = held.kept.place(versions[0])
     assert os.listdir(directory) == ["log"]  # noqa: PTH208  # a descriptor
+
+
+def test_a_link_is_kept_in_another_filesystem_too(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "link").symlink_to("f")
+    list(held.scan(2, everywhere=True, directories=()))
+
+    assert held.kept is not None
+    monkeypatch.setattr(held.kept, "_moved", lambda *_: False)
+    held.context.placer.do(Operation(Do.REMOVE, b"link", None, entry(held, b"link")), b"", None)
+    assert not (root / "link").is_symlink()
+    assert held.kept.too_large == []
+    (version,) = [v for v in held.kept.versions() if v.path == b"link"]
+    directory, name = held.kept.place(version)
+    assert os.readlink(name, dir_fd=directory) == b"f"
