@@ -205,7 +205,7 @@ class ContinuousSync:
 
     async def _round(self, *, everywhere: bool) -> int:
         """Look, decide, begin to do; how much there was to do. Raises HaltedError."""
-        self.health.phase = "looking"
+        self.health.phase, began = "looking", trio.current_time()
         async with trio.open_nursery() as nursery:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
@@ -233,7 +233,7 @@ class ContinuousSync:
             self._whole = True
             return len(actions)
         if actions:
-            await self._do(actions)
+            await self._do(actions, began)
         if not self.transfer.in_flight or any(action.new is not None for action in actions):
             self._accept = None  # deletions that go on were accepted as a whole
         return len(actions) + await self._attributes.settle(self._under_way.covers)
@@ -292,20 +292,20 @@ class ContinuousSync:
             self._again |= free
             self._wake.set()
 
-    async def _do(self, actions: list[PathChange]) -> None:
+    async def _do(self, actions: list[PathChange], began: float) -> None:
         size = sum(a.new.size for a in actions if a.new is not None and a.new.is_file)
         self.health.phase = "bringing over"
         if size <= _SMALL_BYTES and len(actions) <= _SMALL_ACTIONS:
-            await self._carry_out(actions, urgent=True)
+            await self._carry_out(actions, began, urgent=True)
             return
         assert self._nursery is not None
         self._beside += 1
         self.transfer.in_flight.update(action.path for action in actions)
-        self._nursery.start_soon(self._carry_out_beside, actions)
+        self._nursery.start_soon(self._carry_out_beside, actions, began)
 
-    async def _carry_out_beside(self, actions: list[PathChange]) -> None:
+    async def _carry_out_beside(self, actions: list[PathChange], began: float) -> None:
         try:
-            await self._carry_out(actions, urgent=False)
+            await self._carry_out(actions, began, urgent=False)
         finally:
             self._beside -= 1
             self._wake.set()
@@ -316,9 +316,9 @@ class ContinuousSync:
         self._let_go_on({path})
         self._wake.set()
 
-    async def _carry_out(self, actions: list[PathChange], *, urgent: bool) -> None:
+    async def _carry_out(self, actions: list[PathChange], began: float, *, urgent: bool) -> None:
+        """Carry them out; the look that found them began at `began`."""
         self._attributes.bring(actions)
-        began = trio.current_time()
         done = await self.transfer.carry_out(actions, urgent=urgent)
         least = 0 if urgent else CHUNKED_BYTES
         ours = set(actions) - {failure.action for failure in done.failures}

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from kled_sync.decide.operations import Operation
+from kled_sync.decide.reconcile import Outcome
 from kled_sync.endpoint.placing_job import PlacingJob
 from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.refusal import CHANGED, Refusal
+from kled_sync.session import pacing
+from kled_sync.session.deciding import Deciding
 from kled_sync.session.pacing import LARGE_BYTES
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import kept_same
@@ -76,6 +80,35 @@ async def test_a_flush_tries_again_what_was_changed_in_that_moment(
         assert refused
         assert (beta / "a").read_text() == "new"
         assert sync.health.problems == {}
+
+
+async def test_a_flush_waits_for_a_save_between_the_look_and_the_copy(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy that begins after the flush has what the look found before it."""
+    decide, ended = Deciding.decide, trio.Event()
+    async with kept_same(tmp_path, alpha, beta) as sync, trio.open_nursery() as nursery:
+        await sync.flush()
+
+        async def flush(*, task_status: trio.TaskStatus[None]) -> None:
+            task_status.started()
+            await sync.flush()
+            ended.set()
+
+        async def decide_and_save(self: Deciding, *directories: Any) -> Outcome:
+            outcome = await decide(self, *directories)
+            if (alpha / "a").is_symlink():
+                (alpha / "new").write_text("a file again")
+                (alpha / "new").rename(alpha / "a")
+                await nursery.start(flush)
+            return outcome
+
+        monkeypatch.setattr(pacing, "_PAUSE_FACTOR", 1e6)
+        monkeypatch.setattr(Deciding, "decide", decide_and_save)
+        (alpha / "link").symlink_to("sub")
+        (alpha / "link").rename(alpha / "a")
+        await ended.wait()
+        assert (beta / "a").read_text() == "a file again"
 
 
 async def test_a_flush_says_that_a_large_file_has_no_room(
