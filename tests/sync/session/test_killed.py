@@ -16,15 +16,15 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.supplying import Supplier
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.transfers.transfer import SyncTransfer
-from kled_sync.tree.entry import make_file
+from kled_sync.tree.entry import DIGEST_BYTES, make_file
 from kled_sync.wire.blocks import OutgoingBlock
 from kled_sync.wire.messages import NOTES
 from tests.kit.endpoints import content, kept_same
 
 LARGE = 3 * 1024 * 1024
 Kill = Callable[[Callable[[], None] | None], None]
-# More new files than are brought over one by one.
-MANY = 1010
+# With so many in each of two new directories they do not come one by one.
+FILES = 510
 
 
 @pytest.fixture
@@ -129,26 +129,30 @@ async def test_what_grew_while_it_was_sent_is_no_conflict(
 async def test_a_directory_built_as_a_whole_is_no_conflict(
     tmp_path: Path, alpha: Path, beta: Path, killed: Kill
 ) -> None:
+    """Its files come with it, in one operation: each of two fits into a job."""
     new = beta / "many"
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
-        killed(save(new / "7", b"sent"))
+        killed(save(new / "0" / "7", b"sent"))
         made = tmp_path / "made"
-        made.mkdir()
-        for number in range(MANY):
-            (made / str(number)).write_bytes(b"%d" % number)
+        for number in range(2 * FILES):
+            name = made / str(number // FILES) / str(number % FILES)
+            name.parent.mkdir(parents=True, exist_ok=True)
+            name.write_bytes(b"%d" % number)
         made.rename(new)
         await sync.flush()
-        assert (alpha / "many" / "7").read_bytes() == b"sent"
+        assert (alpha / "many" / "0" / "7").read_bytes() == b"sent"
+    noted = {path.stat().st_size for path in (tmp_path / "state").rglob("placed/*")}
+    assert min(noted) > FILES * DIGEST_BYTES
     revive(tmp_path)
-    (new / "7").write_bytes(b"saved since")
-    (new / "8").unlink()
+    (new / "0" / "7").write_bytes(b"saved since")
+    (new / "0" / "8").unlink()
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
         assert sync.health.conflicts == {}
     assert content(alpha) == content(beta)
-    assert (alpha / "many" / "7").read_bytes() == b"saved since"
-    assert not (alpha / "many" / "8").exists()
+    assert (alpha / "many" / "0" / "7").read_bytes() == b"saved since"
+    assert not (alpha / "many" / "0" / "8").exists()
 
 
 async def test_a_program_that_was_saved_since_is_no_conflict(
