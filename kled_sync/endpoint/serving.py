@@ -105,6 +105,8 @@ class SyncEndpoint:
         if job.is_staged:
             job.stream.close()
             del self._arriving[block.job]
+            if job.staging.is_cut:
+                self._dropped.add(block.job)  # more of it is on its way
             self._queue.put(job)
 
     def _take_message(self, message: messages.Message) -> None:

@@ -242,7 +242,8 @@ class Supplier:
                 what = seen_file(before, stream.hasher.digest(), began)
             entry = what.entry if what is not None else (yield from self._grown(stream, descriptor))
             if entry is not None:
-                self._store.save(entry.tail, stream.chunks)
+                if entry.size >= CHUNKED_BYTES:  # as its receiver does: it may have got shorter
+                    self._store.save(entry.tail, stream.chunks)
                 self._put(contents.encode_record(contents.END, item.item, entry))
                 self._note(item, what, entry)
                 break

@@ -107,13 +107,16 @@ class LargeArrival:
         self._offset += len(data)
 
     def copy(self, offset: int, length: int) -> bool:
-        """Several chunks in a row, each of which the base has; false where it is another one.
+        """Several chunks in a row, each of which the base has; false where it is another one, or
+        has gone.
 
         Raises ProtocolError("sync_record_refused").
         """
         self.open()
-        if self.base is None or length > _COPY_BYTES or offset > _OFFSET_MAX:
-            raise ProtocolError("sync_record_refused", "a copy of a version that is not here")
+        if length > _COPY_BYTES or offset > _OFFSET_MAX:
+            raise ProtocolError("sync_record_refused", "a copy of a part that no version has")
+        if self.base is None:
+            return False
         if not self._copied:
             self._copied = memoryview(bytearray(_COPY_BYTES))
         chunk = self._copied[:length]

@@ -65,6 +65,8 @@ class Staging:
         self.arrivals = arrivals
         self._fillings = {number: f for f in fillings for number in f.numbers}
         self.left = len(arrivals) + len(self._fillings)
+        # Whether one was given up here before all of it had come.
+        self.is_cut = False
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take a block's records. Raises ProtocolError for what no honest sender sends."""
@@ -87,6 +89,7 @@ class Staging:
                 else:
                     self._part(arrival, record)
             except OSError as exc:
+                self.is_cut = True
                 self._finish(arrival, trouble_of(exc))
 
     def refuse(self, trouble: tuple[str, str]) -> None:
@@ -119,6 +122,7 @@ class Staging:
                 large.write(*contents.split_chunks(record.body))
             case contents.COPY:
                 if not large.copy(*contents.COPIED.unpack(record.body)):
+                    self.is_cut = True
                     self._finish(arrival, _ANOTHER_BASE)
             case contents.AGAIN:
                 large.rewind(0)

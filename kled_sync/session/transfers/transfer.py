@@ -233,7 +233,7 @@ class SyncTransfer:
             answer = await placed.got()
             assert isinstance(answer, messages.JobPlaced)
             if items:
-                if any(row[1] == "no_space" for row in answer.failed if len(row) == 3):
+                if answer.failed and supplied.answer is None:  # nobody awaits the rest
                     await source.peer.send(messages.Drop(job=number))
                 await supplied.got()
             self._take((placed, supplied), side, job, by_path, done)

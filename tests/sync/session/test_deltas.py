@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
+import pytest
+from blake3 import blake3
+
+from kled_sync.endpoint.supplying import Supplier
+from kled_sync.wire.blocks import OutgoingBlock, will_shrink
 from tests.kit.endpoints import kept_same
 
 # Above that a file comes in chunks.
@@ -64,3 +70,48 @@ async def test_each_change_arrives_as_it_is(tmp_path: Path, alpha: Path, beta: P
             (alpha / "f").write_bytes(data)
             await sync.flush()
             assert ((beta / "f").read_bytes() == data, sync.health.problems) == (True, {}), name
+
+
+async def test_a_version_that_goes_before_its_parts_are_used_ends_no_sync(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Supplier.run
+
+    def read(self: Supplier) -> Iterator[OutgoingBlock | None]:
+        (beta / "large").unlink(missing_ok=True)
+        return run(self)
+
+    (alpha / "large").write_bytes(BASE)
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        monkeypatch.setattr(Supplier, "run", read)
+        (alpha / "large").write_bytes(BASE + NEW)
+        await sync.flush()
+        monkeypatch.setattr(Supplier, "run", run)
+        await sync.flush()
+        assert (sync.health.conflicts, sync.health.problems) == ({}, {})
+    assert (beta / "large").read_bytes() == BASE + NEW
+
+
+async def test_one_that_got_short_while_it_was_sent_is_no_version_to_refer_to(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = alpha / "large"
+
+    def look(sample: bytes) -> bool:
+        monkeypatch.setattr("kled_sync.endpoint.supplying.will_shrink", will_shrink)
+        os.truncate(large, MIB // 2)
+        return will_shrink(sample)
+
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        monkeypatch.setattr("kled_sync.endpoint.supplying.will_shrink", look)
+        large.write_bytes(BASE)
+        await sync.flush()
+        assert (beta / "large").read_bytes() == BASE[: MIB // 2]
+        large.write_bytes(BASE)
+        await sync.flush()
+        assert (beta / "large").read_bytes() == BASE
+        assert sync.transfer._without_base == set()
+        lists = {path.name for path in (tmp_path / "state").rglob("chunks/*")}
+        assert lists == {blake3(BASE).hexdigest()}

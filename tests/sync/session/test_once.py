@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import trio
 
 from kled_sync.decide.modes import SyncSide
+from kled_sync.endpoint.supplying import Supplier
 from kled_sync.files.options import Options
 from kled_sync.files.places import root_key
 from kled_sync.files.reading.scanning import Scanner
@@ -22,6 +24,7 @@ from kled_sync.session.once import Plan
 from kled_sync.session.sides.side import SideState
 from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.tree.tree import Tree
+from kled_sync.wire.blocks import OutgoingBlock
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from tests.kit.endpoints import content, copy_once, two_peers
 from tests.kit.unreadable import unreadable
@@ -283,6 +286,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs to mount a filesystem")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+async def test_a_disk_that_others_fill_meanwhile_fails_that_file_alone(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still on its way of it is nobody's mistake."""
+    run, filler = Supplier.run, small_disk / "filler"
+
+    def read(self: Supplier) -> Iterator[OutgoingBlock | None]:
+        for number, block in enumerate(run(self)):
+            yield block
+            if number == 20:  # more than the pipes take: the receiver has begun
+                with suppress(OSError), filler.open("wb") as file:
+                    while True:
+                        file.write(bytes(64 * 1024))
+
+    source, target = tmp_path / "source", small_disk / "target"
+    source.mkdir()
+    target.mkdir()
+    (source / "big").write_bytes(os.urandom(24 * 1024 * 1024))
+    monkeypatch.setattr(Supplier, "run", read)
+    result, _ = await copy_once(tmp_path, source, target)
+    (failure,) = result.done.failures
+    assert (failure.code, failure.action.path) == ("no_space", b"big")
+    filler.unlink()
+    monkeypatch.setattr(Supplier, "run", run)
+    result, _ = await copy_once(tmp_path, source, target)
+    assert result.done.failures == []
+    assert content(target) == content(source)
 
 
 async def test_a_destination_is_filled_then_says_how_much_is_missing_and_is_tried_again(
