@@ -265,7 +265,7 @@ class SyncEndpoint:
             self._out.send(ask_kept(holding, message))
         elif isinstance(message, messages.AskPlaced):
             found = holding.context.notes.read(check_note(message.note))
-            self._out.send(messages.Placed(request=message.request, found=found))
+            self._out.send(messages.PlacedFound(request=message.request, found=found))
         else:
             self._out.send(answer_attributes(holding, message))
         yield from ()

@@ -274,7 +274,7 @@ class AskPlaced(NamedTuple):
     note: str
 
 
-class Placed(NamedTuple):
+class PlacedFound(NamedTuple):
     """What came: files that were saved after they were planned; of a directory's all."""
 
     request: int
@@ -301,11 +301,11 @@ TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
     AskAttributes, AttributesFound, SetAttributes, AttributesSet, LinkIsNear,
-    Touched, FilesSupplied, Alive, AskPlaced, Placed,
+    Touched, FilesSupplied, Alive, AskPlaced, PlacedFound,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
     RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet | LinkIsNear
-    | Touched | FilesSupplied | Alive | AskPlaced | Placed
+    | Touched | FilesSupplied | Alive | AskPlaced | PlacedFound
 )  # fmt: skip

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.wire.codec import decode_message, encode_message
-from kled_sync.wire.messages import FoundEntries, Placed
+from kled_sync.wire.messages import FoundEntries, PlacedFound
 from kled_wire.errors import ProtocolError
 
 _DIGEST_BYTES: Final = 32
@@ -40,7 +40,7 @@ class PlacedNotes:
             self._begin()
         path = self._directory / note
         self._own.append(path)
-        data = encode_message(Placed(request=0, found=FoundEntries(found)))
+        data = encode_message(PlacedFound(request=0, found=FoundEntries(found)))
         path.write_bytes(data + blake3(data).digest())
         if len(self._own) > _NOTES_MAX:
             self._own.popleft().unlink(missing_ok=True)
@@ -58,7 +58,7 @@ class PlacedNotes:
             data, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
             if blake3(data).digest() == digest:
                 message = decode_message(data)
-                return message.found if isinstance(message, Placed) else FoundEntries()
+                return message.found if isinstance(message, PlacedFound) else FoundEntries()
         return FoundEntries()
 
 

@@ -165,7 +165,7 @@ class SideState:
         if not note or self.facts.get(messages.NOTES) is not True:
             return {}
         answer = await self.peer.ask(
-            lambda number: messages.AskPlaced(request=number, note=note), messages.Placed
+            lambda number: messages.AskPlaced(request=number, note=note), messages.PlacedFound
         )
         return dict(answer.found)
 
