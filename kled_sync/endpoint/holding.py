@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -17,7 +18,7 @@ from kled_sync.decide.folding import NameRules, composed
 from kled_sync.endpoint.placing_job import JobContext
 from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
-from kled_sync.files.places import held, state_directory
+from kled_sync.files.places import held, state_directory, state_rule
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import hash_in_steps
 from kled_sync.files.reading.memory import Memory, SeenEntry
@@ -107,7 +108,9 @@ class HeldRoot:
                 self.kept = KeptVersions(self._state / "kept")
                 stack.callback(self.kept.close)
             self._names = probe(self._staging)
-            self.scanner = Scanner(root, options, self.memory, self._store)
+            rules = options.ignore + state_rule(root.path, env)
+            seen = replace(options, ignore=rules)
+            self.scanner = Scanner(root, seen, self.memory, self._store)
             self.scanner.composes = self._names.decomposes
             is_limited = bool(options.among) or options.among_alone
             if is_limited and not any(self._names):  # else another name may be in the way

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import stat
@@ -27,6 +28,8 @@ _LOCK_S: Final = 5.0
 # What a copy that was cut off has left ends by itself by then, unless it is stopped.
 _ENDING_S: Final = 1.0
 _PAUSE_S: Final = 0.05
+# What a rule means otherwise than as it is written.
+_MARKS: Final = re.compile(rb"[\\*?\[\] ]")
 
 
 def root_key(path: bytes) -> str:
@@ -34,12 +37,28 @@ def root_key(path: bytes) -> str:
     return blake3(path).hexdigest()[: 2 * _KEY_BYTES]
 
 
+def syncs_home(env: Mapping[str, str]) -> Path:
+    """Where syncs keep their state, those of both sides."""
+    return state_home(dict(env)) / "kled" / "sync"
+
+
+def state_rule(root: bytes, env: Mapping[str, str]) -> bytes:
+    """A rule of gitignore(5) for the state of syncs, where that is in `root`; else nothing.
+
+    What a sync does is written down there, and would be the next change.
+    """
+    state = os.path.realpath(os.fsencode(syncs_home(env)))
+    if not is_below(state, root) or b"\n" in state:
+        return b""
+    return b"\n/" + _MARKS.sub(rb"\\\g<0>", state[len(root) + 1 :]) + b"/\n"
+
+
 def state_directory(path: bytes, env: Mapping[str, str]) -> Path:
     """The state directory of the root at `path`: made, and for its owner alone.
 
     Raises UnavailableError.
     """
-    directory = state_home(dict(env)) / "kled" / "sync" / "roots" / root_key(path)
+    directory = syncs_home(env) / "roots" / root_key(path)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
