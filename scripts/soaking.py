@@ -20,12 +20,21 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    parser.add_argument("--hot", action="store_true")
     asked = parser.parse_args()
     began = time.monotonic()
     print(f"seed {asked.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="kled-soak-") as home:
         until = began + asked.minutes * 60
-        kills = soak(Path(home), seed=asked.seed, kills=asked.kills, edits=12, until=until)
+        edits = 24 if asked.hot else 12
+        kills = soak(
+            Path(home),
+            seed=asked.seed,
+            kills=asked.kills,
+            edits=edits,
+            until=until,
+            is_hot=asked.hot,
+        )
     print(f"{kills} kills in {time.monotonic() - began:.0f} s, nothing lost")
     return 0
 

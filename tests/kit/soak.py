@@ -23,6 +23,9 @@ from kled_client.sync.control import ask
 from kled_wire.errors import KledError
 
 _SETTLE_S: Final = 60.0
+# A slow save, which is read while it goes on.
+_PART_BYTES: Final = 300_000
+_PART_S: Final = 0.003
 _MODULES: Final = ("kled_sync", "kled_client")
 Model = dict[str, bytes | None]
 
@@ -36,6 +39,8 @@ class Soak:
     random: random.Random = field(init=False)
     model: Model = field(default_factory=dict)
     kills: int = 0
+    # Few files, saved again and again and slowly: they are read while they change.
+    is_hot: bool = False
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -60,24 +65,35 @@ class Soak:
     def edit(self) -> None:
         """One edit by one side, of a file that is its own."""
         side = self.random.choice(sorted(self.sides))
-        place = self.random.choice(["", "deep", "deep/er", self.odd])
-        name = f"{side}-{self.random.randrange(12)}"
+        places = ["", self.odd] if self.is_hot else ["", "deep", "deep/er", self.odd]
+        place = self.random.choice(places)
+        name = f"{side}-{self.random.randrange(3 if self.is_hot else 12)}"
         path = self.sides[side] / place / name
         key = f"{place}/{name}"
         if self.random.random() < 0.2:
             path.unlink(missing_ok=True)
             self.model[key] = None
             return
-        size = self.random.choice([0, 10, 1000, 100_000, 1_500_000])
+        size = self.random.choice([0, 10, 1000, 100_000, 1_500_000, 4_000_000][: 5 + self.is_hot])
         content = self.random.randbytes(size)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.random.random() < 0.5:
-            path.write_bytes(content)
+            self._write(path, content)
         else:
             aside = path.with_name(f"{name}.saving")
             aside.write_bytes(content)
             aside.replace(path)
         self.model[key] = content
+
+    def _write(self, path: Path, content: bytes) -> None:
+        if not self.is_hot:
+            path.write_bytes(content)
+            return
+        with path.open("wb") as file:
+            for at in range(0, len(content), _PART_BYTES):
+                file.write(content[at : at + _PART_BYTES])
+                file.flush()
+                time.sleep(_PART_S)
 
     def kill(self) -> None:
         """One of the sync's processes, at no chosen moment."""
@@ -134,17 +150,29 @@ class Soak:
                 process.wait(10)
 
 
-def soak(home: Path, *, seed: int, kills: int, edits: int, until: float | None = None) -> int:
+def soak(
+    home: Path,
+    *,
+    seed: int,
+    kills: int,
+    edits: int,
+    until: float | None = None,
+    is_hot: bool = False,
+) -> int:
     """Edit and kill; how many kills there were. Raises AssertionError with what is wrong."""
-    walk = Soak(home=home, seed=seed)
+    walk = Soak(home=home, seed=seed, is_hot=is_hot)
     try:
         walk.begin()
         while walk.kills < kills or (until is not None and time.monotonic() < until):
             for _ in range(walk.random.randrange(1, edits)):
                 walk.edit()
-            time.sleep(walk.random.random() * 0.3)  # somewhere in what that began
+            if not is_hot:
+                time.sleep(walk.random.random() * 0.3)  # somewhere in what that began
             if walk.kills < kills:
                 walk.kill()
+            if is_hot:
+                for _ in range(walk.random.randrange(8)):  # before the sync goes on
+                    walk.edit()
             if walk.random.random() < 0.4:
                 walk.settle()
         walk.settle()
