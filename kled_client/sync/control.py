@@ -26,6 +26,9 @@ from kled_wire.version import SOFTWARE_VERSION
 
 _START_S: Final = 20.0
 _PAUSE_S: Final = 0.05
+# Requests for which the background process waits for nothing, and how long it may still take.
+_ANSWERED_AT_ONCE: Final = ("list", "status")
+_SILENT_MAX_S: Final = 20.0
 # Error codes of a process of another version; the second is of versions that find no version in a
 # line.
 _OTHER_CODES: Final = ("sync_background_older", "sync_request_unknown")
@@ -49,6 +52,7 @@ def stream(
     line = json.dumps(asked).encode() + b"\n"
     for is_first in (True, False):
         with closing(_connect(env, start=start)) as sock:
+            sock.settimeout(_SILENT_MAX_S if do in _ANSWERED_AT_ONCE else None)
             try:
                 yield from _answers(sock, line)
                 return
@@ -57,6 +61,8 @@ def stream(
                 if not is_first:
                     raise _ended() from exc
                 continue
+            except TimeoutError as exc:
+                raise _silent() from exc
             except KledError as exc:
                 if exc.code not in _OTHER_CODES or not is_first:
                     raise
@@ -69,6 +75,15 @@ def _ended() -> UnavailableError:
         "sync_background_gone",
         "the background process of the syncs ended",
         hint="kled sync list starts it again",
+    )
+
+
+def _silent() -> UnavailableError:
+    return UnavailableError(
+        "sync_background_silent",
+        f"the background process of the syncs has not answered for {_SILENT_MAX_S:.0f} s",
+        hint="it is stopped, or waits for a disk: kill it (ps ax | grep 'sync background'), then "
+        "kled sync list starts it again",
     )
 
 

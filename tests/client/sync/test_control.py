@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kled_client.sync import control
 from kled_client.sync.background import _bound, only_one, socket_path
 from kled_client.sync.control import ask
 from kled_client.sync.sessions import sync_home
@@ -64,6 +65,18 @@ def test_a_process_that_is_still_ending_is_waited_for(
             wait_until("one was refused", lambda: log.exists() and "runs" in log.read_text())
         assert asked.result() == {"syncs": []}
     end_process_at(home, monkeypatch)
+
+
+@pytest.mark.parametrize("do", ["list", "status"])
+def test_a_process_that_does_not_answer_is_named(
+    env: Env, monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    """As one that was stopped."""
+    monkeypatch.setattr(control, "_SILENT_MAX_S", 0.1)
+    home = sync_home(env)
+    home.mkdir(parents=True)
+    with _bound(socket_path(home)), pytest.raises(UnavailableError, match="has not answered"):
+        ask(env, do, start=False)
 
 
 def test_a_process_that_ended_before_it_read_the_request_is_asked_again(env: Env) -> None:
