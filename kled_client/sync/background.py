@@ -184,9 +184,11 @@ class Background:
         supervisor = self._running[session.name][0]
         try:
             await supervisor.begun()
-        except KledError:
+        except KledError as exc:
             await self._end(session.name)
             self._store.remove(session.name)
+            if exc.code == "sync_root_busy":  # nobody can stop or resume what has not begun
+                exc.hint = "kled sync list shows those of this machine"
             raise
         return supervisor.status()
 

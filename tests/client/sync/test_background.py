@@ -87,6 +87,7 @@ async def test_two_syncs_do_not_overlap_on_either_side(
         with pytest.raises(ConflictError, match="overlaps") as caught:
             await asked("start", session=asdict(other))
         assert caught.value.code == "sync_root_busy"
+        assert caught.value.hint == "kled sync list shows those of this machine"
         assert (await asked("start", session=asdict(apart)))["state"] == "running"
 
 
