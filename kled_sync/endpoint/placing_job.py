@@ -23,6 +23,7 @@ from kled_sync.files.writing.large_arrival import LargeArrival
 from kled_sync.files.writing.placed_notes import PlacedNotes
 from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.refusal import Refusal
+from kled_sync.files.writing.room import room_bytes
 from kled_sync.files.writing.staging import StagedFile, Staging
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
 from kled_sync.tree.paths import ROOT, check_path, is_below, join, split
@@ -36,10 +37,6 @@ from kled_wire.errors import ProtocolError
 # wrote.
 _FEW: Final = 8
 _STEP: Final = 100
-# The space that is left free, so that other programs do not meet a full disk first: this part of
-# a small disk.
-_RESERVE_BYTES: Final = 32 * 1024 * 1024
-_RESERVE_PART: Final = 0.05
 _DO: Final[dict[object, Do]] = {do.value: do for do in Do}
 # The length of an operation's row, without and with files.
 _ROW_LENGTHS: Final = (5, 7)
@@ -176,9 +173,7 @@ class PlacingJob:
             o.new.size if o.do is Do.CONTENT and o.new is not None else o.files.size
             for o in self._operations
         )
-        disk = os.fstatvfs(self._context.staging)
-        reserve = min(_RESERVE_BYTES, int(disk.f_blocks * disk.f_frsize * _RESERVE_PART))
-        return max(0, wanted + reserve - disk.f_bavail * disk.f_frsize)
+        return max(0, wanted - room_bytes(self._context.staging))
 
     def refuse(self, words: str) -> None:
         """Take no contents: there is no room for them."""

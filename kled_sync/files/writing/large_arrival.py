@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from kled_sync.files.reading.chunk_store import ChunkList, ChunkStore
 from kled_sync.files.reading.chunking import CHUNKED_BYTES
+from kled_sync.files.writing.room import check_room
 from kled_sync.tree.entry import TreeEntry
 from kled_wire.errors import ProtocolError
 
@@ -92,6 +93,7 @@ class LargeArrival:
 
         They are believed: a list that is wrong costs one transfer, the file is hashed as a whole.
         """
+        check_room(self._directory)  # a file that grows becomes more than was said of it
         descriptor = self.open()
         written = at = 0
         for length, digest in chunks:
