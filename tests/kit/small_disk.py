@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 _BALLAST = "ballast"
 
 
@@ -49,6 +51,22 @@ def small_disk(size_mib: int) -> Iterator[SmallDisk]:
             subprocess.run(["umount", "-l", root], check=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def mounted(place: Path, size_mib: int = 64) -> Iterator[None]:
+    """A file system in memory at the directory `place`; skips the test where none can be mounted.
+
+    Nobody may have anything open there at the block's end.
+    """
+    options = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", place]
+    why = why_no_disk()
+    if why or subprocess.run(options, check=False, capture_output=True).returncode:
+        pytest.skip(why or "a file system cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 def why_no_disk() -> str:

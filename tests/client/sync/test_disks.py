@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ import pytest
 from kled_client.sync.sessions import SyncSession
 from kled_wire.errors import UnavailableError
 from tests.client.sync.conftest import Env, running
+from tests.kit.small_disk import mounted
 
 
 @pytest.fixture
@@ -21,11 +21,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 1 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs to mount a filesystem")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(place, 1):
+        yield place
 
 
 async def test_a_one_way_source_need_not_be_writable_and_another_folder_must(

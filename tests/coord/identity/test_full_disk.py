@@ -5,8 +5,6 @@ SQLite has a small tmpfs that is really full; PostgreSQL a trigger that says wha
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from kled_wire.errors import ForbiddenError, KledError, UnauthenticatedError
 from kled_wire.names import parse_workspace_ref
 from tests.coord.conftest import open_world
 from tests.coord.databases import open_copy, open_copy_on
+from tests.kit.small_disk import small_disk, why_no_disk
 
 FULL = """
 CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -29,21 +28,18 @@ END $$
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("cannot mount a tmpfs")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+def disk() -> Iterator[Path]:
+    if why := why_no_disk():
+        pytest.skip(why)
+    with small_disk(2) as found:
+        yield found.root
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def filling(request: pytest.FixtureRequest) -> Iterator[tuple[Store, Callable]]:
     """A store, and what makes its disk full."""
     if request.param == "sqlite":
-        disk = request.getfixturevalue("small_disk")
+        disk = request.getfixturevalue("disk")
         store = open_copy(request.getfixturevalue("migrated"), disk)
         fill = partial(_fill, disk)
     else:

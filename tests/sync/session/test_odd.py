@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import stat
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from kled_sync.files.writing import filling, staging
 from kled_sync.files.writing.large_arrival import LargeArrival
 from kled_sync.files.writing.placing import Placer
 from tests.kit.endpoints import content, copy_once, kept_same
+from tests.kit.small_disk import mounted
 
 # The links of a folder, by path, and whether they stay inside it.
 LINKS = {
@@ -106,10 +106,7 @@ async def test_another_filesystem_in_a_folder_is_named_and_left(
 ) -> None:
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
-        mount = ["mount", "-t", "tmpfs", "none", str(alpha / "sub")]
-        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-            pytest.skip("needs to mount a filesystem")
-        try:
+        with mounted(alpha / "sub"):
             (alpha / "sub" / "elsewhere").write_text("x")
             (alpha / "a").write_text("saved")
             await sync.sides[SyncSide.ALPHA].scan(everywhere=True)
@@ -117,8 +114,6 @@ async def test_another_filesystem_in_a_folder_is_named_and_left(
             assert sync.health.problems == {b"sub": "another filesystem is mounted there"}
             assert (beta / "a").read_text() == "saved"
             assert (beta / "sub" / "b").read_text() == "2"
-        finally:
-            subprocess.run(["umount", str(alpha / "sub")], check=True)
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
         assert (sync.health.problems, content(beta)) == ({}, content(alpha))

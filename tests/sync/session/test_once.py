@@ -27,6 +27,7 @@ from kled_sync.tree.tree import Tree
 from kled_sync.wire.blocks import OutgoingBlock
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from tests.kit.endpoints import content, copy_once, two_peers
+from tests.kit.small_disk import mounted
 from tests.kit.unreadable import unreadable
 
 MIB = 1024 * 1024
@@ -281,11 +282,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 40 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs to mount a filesystem")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(place, 40):
+        yield place
 
 
 async def test_a_disk_that_others_fill_meanwhile_fails_that_file_alone(

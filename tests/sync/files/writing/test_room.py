@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from kled_sync.files.writing.large_arrival import LargeArrival
 from kled_sync.files.writing.room import check_room, room_bytes
+from tests.kit.small_disk import mounted
 
 MIB = 1024 * 1024
 
@@ -19,13 +19,10 @@ MIB = 1024 * 1024
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[int]:
     """A descriptor of a filesystem of 64 MiB."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs to mount a filesystem")
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    yield descriptor
-    os.close(descriptor)
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    with mounted(tmp_path, 64):
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        yield descriptor
+        os.close(descriptor)
 
 
 def test_a_part_of_a_small_disk_is_its_reserve(disk: int) -> None:
