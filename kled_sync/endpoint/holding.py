@@ -203,6 +203,11 @@ class HeldRoot:
             return None
         return [composed(name) if self.scanner.composes else name for name in names]
 
+    def probe_directory(self) -> int | None:
+        """A descriptor of a directory of ours in the root's filesystem; None where that is not."""
+        is_there = self.root.device() in {None, os.fstat(self._staging).st_dev}
+        return self._staging if is_there else None
+
     def _filesystem(self) -> int:
         try:
             return os.fstatvfs(self.root.directory(ROOT)).f_fsid

@@ -11,6 +11,7 @@ from kled_sync.endpoint.thread_queues import BlockSender
 from kled_sync.watching.choice import Choice, Watcher
 from kled_sync.watching.fanotify import open_fanotify
 from kled_sync.watching.inotify import limit_words, overflow_words
+from kled_sync.watching.probing import raises_events, silent_words
 from kled_sync.wire import messages
 
 # A save is several events; a longer series is reported while it goes on.
@@ -52,7 +53,19 @@ class ChangeReporter:
         watch, self._how, self._words = self._choose(holding.root.path)
         if watch is not None:
             self._use_watcher(holding, watch)
+        if self._how == "inotify" and not self._words and not self._raises_events(holding):
+            self._words = silent_words(holding.root.path)
         self._say(request)
+
+    def _raises_events(self, holding: HeldRoot) -> bool:
+        directory = holding.probe_directory()
+        probe, how, _ = self._choose(holding.root.path)
+        if probe is None:
+            return True
+        try:
+            return directory is None or how != self._how or raises_events(probe, directory)
+        finally:
+            probe.close()
 
     def _say(self, request: int) -> None:
         overflow = overflow_words(self._overflows) if self._overflows else ""

@@ -59,7 +59,7 @@ def mounted(place: Path, size_mib: int = 64) -> Iterator[None]:
 
     Nobody may have anything open there at the block's end.
     """
-    options = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", place]
+    options = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(place)]
     why = why_no_disk()
     if why or subprocess.run(options, check=False, capture_output=True).returncode:
         pytest.skip(why or "a file system cannot be mounted here")
