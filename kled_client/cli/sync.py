@@ -370,8 +370,7 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
         for kind in ("conflicts", "problems"):
             for row in found.get(kind, [])[:_SHOWN]:
                 output.line(f"{kind[:-1]}: {row['path']}: {row['reason']}")
-            more = found.get(f"{kind}_total", 0) - _SHOWN
-            if more > 0:
+            if (more := found.get(f"{kind}_total", 0) - _SHOWN) > 0:
                 output.line(f"and {more} {kind} more")
     doing = found.get("doing", "")
     if found.get("in_flight"):
@@ -387,8 +386,7 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
         "doing": doing or None,
         "to do": found["hint"] or None,
     }
-    sides = found.get("sides", {})
-    for side, facts in sides.items():
+    for side, facts in (sides := found.get("sides", {})).items():
         missed = f", {facts['missed']} missed by events" if facts["missed"] else ""
         words = "".join(f": {said}" for said in (facts["words"], facts.get("overflow")) if said)
         fields[f"{side} sees"] = f"{facts['entries']} entries by {facts['how']}{words}{missed}"

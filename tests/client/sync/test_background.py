@@ -384,8 +384,7 @@ async def test_a_sync_that_cannot_connect_says_what_ssh_says(
         found = await asked("start", session=asdict(replace(session, beta="me@far.example:x")))
         assert found["state"] == "waiting"
         assert "no \ufffd]0;route: -T " in found["reason"]
-        # A network that goes without a word is noticed.
-        assert "ServerAliveInterval=15" in found["reason"]
+        assert "ServerAliveInterval=15" in found["reason"]  # a network that goes silently
         with pytest.raises(UnavailableError, match="s is waiting: the far end") as caught:
             await asked("flush", name="s")
         assert caught.value.hint == "kled sync status s"
@@ -396,6 +395,6 @@ def test_times_as_people_say_them() -> None:
     now = time.time()
     assert moment("2h", now) == now - 7200
     assert moment("2026-11-28T10:00:00+00:00", now) == 1795860000
-    assert time.strftime("%H:%M", time.localtime(moment("9:05", now))) == "09:05"
+    assert time.localtime(moment("9:05", now))[3:5] == (9, 5)
     with pytest.raises(InputError):
         moment("noon", now)

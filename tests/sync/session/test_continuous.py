@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -353,24 +353,6 @@ async def test_what_is_equal_in_three_trees_is_there_once(
         trees = [sync.agreement.tree, *(state.tree for state in sync.sides.values())]
         packed = [tree.directories.packed(b"sub") for tree in trees]
         assert packed[0] is packed[1] is packed[2]
-
-
-async def test_a_file_that_goes_before_it_is_read_holds_nothing_up(
-    tmp_path: Path, alpha: Path, beta: Path
-) -> None:
-    class Quick(HeldRoot):
-        def hash(self, path: bytes) -> Generator[bool, None, bool]:
-            if path == b"a":
-                (alpha / "a").unlink(missing_ok=True)
-            return super().hash(path)
-
-    beta.mkdir()
-    (beta / "a").write_text("2")
-    with trio.fail_after(20):
-        async with kept_same(tmp_path, alpha, beta, holds={SyncSide.ALPHA: Quick}) as sync:
-            await sync.flush()
-            assert (beta / "sub" / "b").exists()
-            assert (beta / "a").read_text() == "2"
 
 
 async def test_what_is_again_as_it_was_while_its_deletion_is_under_way_comes_back(
