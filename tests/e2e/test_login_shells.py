@@ -62,7 +62,9 @@ def test_sessions_scripts_and_terminals_are_of_the_users_shell(
     site: Site, home: Path, name: str
 ) -> None:
     shell = shutil.which(name)
-    if shell is None:  # busybox is each shell that it is called as
+    if shell is None and name != "ash":
+        pytest.skip(f"needs {name}")
+    if shell is None:  # busybox is the shell that it is called as
         link = home / name
         link.symlink_to(str(shutil.which("busybox")))
         shell = str(link)
