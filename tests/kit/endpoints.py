@@ -25,6 +25,16 @@ from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.watching.choice import open_watcher
 
 
+class NoStream:
+    """A byte stream of a peer to which nothing is said."""
+
+    async def receive_into(self, space: memoryview) -> int:
+        raise NotImplementedError
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        raise NotImplementedError
+
+
 class Pipes(PipeStream):
     """Both directions of one endpoint."""
 

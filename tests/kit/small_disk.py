@@ -54,17 +54,18 @@ def small_disk(size_mib: int) -> Iterator[SmallDisk]:
 
 
 @contextlib.contextmanager
-def mounted(place: Path, size_mib: int = 64) -> Iterator[None]:
-    """A file system in memory at the directory `place`; skips the test where none can be mounted.
+def mounted(place: Path, size_mib: int = 64) -> Iterator[Path]:
+    """A file system in memory at `place`, which is made; skips the test where none can be mounted.
 
     Nobody may have anything open there at the block's end.
     """
+    place.mkdir(exist_ok=True)
     options = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(place)]
     why = why_no_disk()
     if why or subprocess.run(options, check=False, capture_output=True).returncode:
         pytest.skip(why or "a file system cannot be mounted here")
     try:
-        yield
+        yield place
     finally:
         subprocess.run(["umount", place], check=True)
 

@@ -19,9 +19,7 @@ from tests.kit.small_disk import mounted
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 1 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    with mounted(place, 1):
+    with mounted(tmp_path / "disk", 1) as place:
         yield place
 
 

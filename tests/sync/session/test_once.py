@@ -280,9 +280,7 @@ async def test_a_transfer_that_was_cut_off_goes_on_where_it_was(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 40 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    with mounted(place, 40):
+    with mounted(tmp_path / "disk", 40) as place:
         yield place
 
 

@@ -18,16 +18,9 @@ from kled_sync.wire.messages import (
     Rows,
     Supplied,
 )
+from tests.kit.endpoints import NoStream
 
 BEFORE, OURS, THEIRS = (make_file(0o644, n, 3, bytes([n]) * 32) for n in (1, 2, 3))
-
-
-class NoStream:
-    async def receive_into(self, space: memoryview) -> int:
-        raise NotImplementedError
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        raise NotImplementedError
 
 
 @pytest.fixture

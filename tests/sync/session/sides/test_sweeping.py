@@ -10,14 +10,7 @@ from kled_sync.session.sides.side import SideState
 from kled_sync.session.sides.sweeping import any_of, is_watched, sweep_s
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.messages import Watching
-
-
-class NoStream:
-    async def receive_into(self, space: memoryview) -> int:
-        raise NotImplementedError
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        raise NotImplementedError
+from tests.kit.endpoints import NoStream
 
 
 @pytest.mark.parametrize(
