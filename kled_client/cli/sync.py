@@ -332,8 +332,8 @@ def _show_versions(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
 def background(invocation: Invocation) -> int:
     """Run all syncs; kled starts this process when it is needed."""
     from kled_client.sync.background import Background
-    from kled_client.sync.sessions import sync_home
     from kled_client.terminal.interrupt import run
+    from kled_sync.files.root import sync_home
 
     def connect_as(profile: str | None) -> Connect:
         return replace(invocation, profile_name=profile).ssh

@@ -72,7 +72,8 @@ def _begin_syncs(invocation: Invocation, path: Path, project: Project) -> None:
         return
     from kled_client.sync.control import ask
     from kled_client.sync.project import same, session_of
-    from kled_client.sync.sessions import SessionStore, sync_home
+    from kled_client.sync.sessions import SessionStore
+    from kled_sync.files.root import sync_home
 
     store = SessionStore(sync_home(invocation.env))
     for sync in project.syncs:

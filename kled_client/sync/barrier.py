@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kled_client.sync.sessions import SessionStore, sync_home
+from kled_client.sync.sessions import SessionStore
+from kled_sync.files.root import sync_home
 from kled_wire.counting import counted
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from kled_wire.names import WorkspaceRef

@@ -20,7 +20,8 @@ from kled_client.sync.background import (
     short_name,
     socket_path,
 )
-from kled_client.sync.sessions import SessionStore, state_unusable, sync_home
+from kled_client.sync.sessions import SessionStore, state_unusable
+from kled_sync.files.root import sync_home
 from kled_wire.errors import ConflictError, KledError, UnavailableError, from_status
 from kled_wire.version import SOFTWARE_VERSION
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +19,6 @@ from kled_client.sync.place import SyncPlace, parse_sync_place
 from kled_sync.decide.attributes import AttributeWish
 from kled_sync.decide.modes import Mode
 from kled_sync.files.options import DURABLE, LINKS, Options
-from kled_sync.files.root import state_home
 from kled_sync.session.agreed.marks import MARKS
 from kled_sync.session.roots import FILE as ROOTS
 from kled_sync.tree.entry import EXECUTABLE
@@ -118,11 +116,6 @@ def check_session(session: SyncSession) -> SyncSession:
     if not alpha.is_here and not beta.is_here:
         raise InputError("copy_sides", "both sides are elsewhere", hint="one is on this machine")
     return session
-
-
-def sync_home(env: Mapping[str, str]) -> Path:
-    """Where all of this user's syncs are kept."""
-    return state_home(dict(env)) / "kled" / "sync"
 
 
 def state_unusable(error: OSError, where: str = "") -> UnavailableError:

@@ -19,7 +19,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from kled_sync.files.root import state_home
+from kled_sync.files.root import sync_home
 from kled_sync.tree.paths import is_below
 from kled_wire.errors import ConflictError, UnavailableError
 
@@ -37,17 +37,12 @@ def root_key(path: bytes) -> str:
     return blake3(path).hexdigest()[: 2 * _KEY_BYTES]
 
 
-def syncs_home(env: Mapping[str, str]) -> Path:
-    """Where syncs keep their state, those of both sides."""
-    return state_home(dict(env)) / "kled" / "sync"
-
-
 def state_rule(root: bytes, env: Mapping[str, str]) -> bytes:
     """A rule of gitignore(5) for the state of syncs, where that is in `root`; else nothing.
 
     What a sync does is written down there, and would be the next change.
     """
-    state = os.path.realpath(os.fsencode(syncs_home(env)))
+    state = os.path.realpath(os.fsencode(sync_home(env)))
     if not is_below(state, root) or b"\n" in state:
         return b""
     return b"\n/" + _MARKS.sub(rb"\\\g<0>", state[len(root) + 1 :]) + b"/\n"
@@ -58,7 +53,7 @@ def state_directory(path: bytes, env: Mapping[str, str]) -> Path:
 
     Raises UnavailableError.
     """
-    directory = syncs_home(env) / "roots" / root_key(path)
+    directory = sync_home(env) / "roots" / root_key(path)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)

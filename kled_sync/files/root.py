@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -174,7 +175,8 @@ def _real_link(path: bytes) -> bytes:
     return os.path.join(os.path.realpath(above or b"."), name)
 
 
-def state_home(env: os._Environ[str] | dict[str, str]) -> Path:
-    """Where programs of a user keep state (XDG Base Directory Specification)."""
+def sync_home(env: Mapping[str, str]) -> Path:
+    """Where syncs keep their state, both sides of them (XDG Base Directory Specification)."""
     given = env.get("XDG_STATE_HOME", "")
-    return Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    state = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    return state / "kled" / "sync"

@@ -15,7 +15,8 @@ import trio
 from kled_client.sync.background import Background
 from kled_client.sync.control import ask
 from kled_client.sync.reach import Connect
-from kled_client.sync.sessions import SyncSession, sync_home
+from kled_client.sync.sessions import SyncSession
+from kled_sync.files.root import sync_home
 
 Env = dict[str, str]
 

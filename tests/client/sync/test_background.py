@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import trio
 
-from kled_client.cli.times import moment
 from kled_client.sync import background, supervise
 from kled_client.sync.barrier import incomplete
 from kled_client.sync.control import stream
-from kled_client.sync.sessions import SyncSession, sync_home
+from kled_client.sync.sessions import SyncSession
+from kled_sync.files.root import sync_home
 from kled_sync.session.continuous import ContinuousSync
 from kled_sync.session.sides.peer import Peer
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
@@ -389,12 +389,3 @@ async def test_a_sync_that_cannot_connect_says_what_ssh_says(
             await asked("flush", name="s")
         assert caught.value.hint == "kled sync status s"
     assert "one\n" in capfd.readouterr().err
-
-
-def test_times_as_people_say_them() -> None:
-    now = time.time()
-    assert moment("2h", now) == now - 7200
-    assert moment("2026-11-28T10:00:00+00:00", now) == 1795860000
-    assert time.localtime(moment("9:05", now))[3:5] == (9, 5)
-    with pytest.raises(InputError):
-        moment("noon", now)

@@ -9,7 +9,8 @@ import pytest
 
 from kled_client.sync.barrier import incomplete, is_same, syncs_of
 from kled_client.sync.place import parse_sync_place
-from kled_client.sync.sessions import SessionStore, SyncSession, default_name, sync_home
+from kled_client.sync.sessions import SessionStore, SyncSession, default_name
+from kled_sync.files.root import sync_home
 from kled_wire.errors import NotFoundError
 from kled_wire.names import parse_workspace_ref
 

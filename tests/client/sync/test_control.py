@@ -15,7 +15,7 @@ import pytest
 from kled_client.sync import control
 from kled_client.sync.background import _bound, only_one, socket_path
 from kled_client.sync.control import ask
-from kled_client.sync.sessions import sync_home
+from kled_sync.files.root import sync_home
 from kled_wire.errors import UnavailableError
 from tests.client.sync.conftest import Env
 from tests.kit.waiting import wait_until
